@@ -1,0 +1,110 @@
+"""What decoding yields: the fields of a batch of flows as columns, and the few messages that are none.
+
+Numbers are int64 numpy arrays exactly as Hubble numbers them, so that values newer than we are
+survive. Endpoints and policies are dictionary-encoded bytes: each distinct one stands once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from flowwatch.hubble import flow_pb2
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(slots=True)
+class Columns:
+    """One batch of flows; every column has one element per flow, in the order received."""
+
+    time: Ints
+    """Nanoseconds since the epoch."""
+    verdict: Ints
+    drop_reason: Ints
+    event: Ints
+    sub_type: Ints
+    direction: Ints
+    point: Ints
+    trace_reason: Ints
+    reply: Ints
+    """0 unknown, 1 no, 2 yes (`classify.Reply`)."""
+    protocol: Ints
+    """IANA number; 0 where the flow has no L4 part."""
+    source_port: Ints
+    destination_port: Ints
+    """For ICMP and the like: source_port is the code, destination_port the type."""
+    tcp_flags: Ints
+    """FIN 1, SYN 2, RST 4, PSH 8, ACK 16, URG 32, ECE 64, CWR 128, NS 256."""
+    weight: Ints
+    """How many flows the row stands for: 1, or the sum of an aggregated export."""
+    l7_type: Ints
+    l7_kind: Ints
+    """0 none, 1 DNS, 2 HTTP, 3 Kafka."""
+    latency: Ints
+    """Nanoseconds."""
+    dns_rcode: Ints
+    http_status: Ints
+    node: pa.DictionaryArray
+    source: pa.DictionaryArray
+    """Serialised `flow.Endpoint`; empty bytes where absent."""
+    destination: pa.DictionaryArray
+    source_ip: pa.DictionaryArray
+    destination_ip: pa.DictionaryArray
+    names: pa.DictionaryArray
+    """The destination's DNS names, sorted and joined by commas; empty where there are none."""
+    uuid: pa.StringArray
+    dns_query: pa.DictionaryArray
+    http_method: pa.DictionaryArray
+    http_url: pa.DictionaryArray
+    allowed_by: pa.DictionaryArray
+    """Serialised `flow.Policy` messages that allowed (either direction), joined by `join_policies`."""
+    denied_by: pa.DictionaryArray
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+
+@dataclass(slots=True)
+class Decoded:
+    """A decoded batch: its flows, and whatever else the stream carried."""
+
+    flows: Columns
+    node_statuses: list[bytes]
+    """Serialised `relay.NodeStatusEvent`."""
+    losses: list[tuple[str, bytes]]
+    """(node, serialised `flow.LostEvent`)."""
+    undecodable: int = 0
+    other: int = 0
+    """Messages of kinds we do not read (agent and debug events of exporter logs)."""
+
+
+L7_NONE, L7_DNS, L7_HTTP, L7_KAFKA = 0, 1, 2, 3
+
+_FLAG_BITS = tuple(
+    (name, 1 << bit) for bit, name in enumerate(("FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR", "NS"))
+)
+
+
+def flag_bits(serialised: bytes) -> int:
+    """The bits of a serialised `flow.TCPFlags`."""
+    flags = flow_pb2.TCPFlags.FromString(serialised)
+    return sum(bit for name, bit in _FLAG_BITS if getattr(flags, name))
+
+
+def join_policies(policies: list[bytes]) -> bytes:
+    """Several serialised policies as one value: length-prefixed, so that it can be split again."""
+    return b"".join(len(policy).to_bytes(4, "big") + policy for policy in policies)
+
+
+def split_policies(joined: bytes) -> list[bytes]:
+    """The inverse of `join_policies`."""
+    policies, at = [], 0
+    while at < len(joined):
+        size = int.from_bytes(joined[at : at + 4], "big")
+        policies.append(joined[at + 4 : at + 4 + size])
+        at += 4 + size
+    return policies

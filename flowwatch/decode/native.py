@@ -1,0 +1,208 @@
+"""Decode batches with ptars: protobuf to Arrow in native code, the way every batch goes by default.
+
+ptars is young and kept by few, so nothing outside this module knows it; `fallback` gives the same
+columns and takes over for any batch it refuses. Columns that would keep the whole decoded batch
+alive are dictionary-encoded, which copies them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from ptars import HandlerPool
+
+from flowwatch.decode.columns import (
+    L7_DNS,
+    L7_HTTP,
+    L7_KAFKA,
+    Columns,
+    Decoded,
+    Ints,
+    flag_bits,
+    join_policies,
+)
+from flowwatch.decode.fallback import FallbackDecoder
+from flowwatch.hubble import projection_pb2
+from flowwatch.model import Protocol
+
+_L4 = (
+    ("UDP", Protocol.UDP, "source_port", "destination_port"),
+    ("TCP", Protocol.TCP, "source_port", "destination_port"),
+    ("ICMPv4", Protocol.ICMP, "code", "type"),
+    ("ICMPv6", Protocol.ICMPV6, "code", "type"),
+    ("SCTP", Protocol.SCTP, "source_port", "destination_port"),
+    ("VRRP", Protocol.VRRP, None, "type"),
+    ("IGMP", Protocol.IGMP, None, "type"),
+)
+
+
+class NativeDecoder:
+    """Decodes with ptars; a batch it refuses goes through the fallback, message by message."""
+
+    name = "native"
+
+    def __init__(self) -> None:
+        pool = HandlerPool([projection_pb2.DESCRIPTOR])
+        self._handler = pool.get_for_message(projection_pb2.Response.DESCRIPTOR)
+        self._fallback = FallbackDecoder()
+        self._flags: dict[bytes, int] = {}
+
+    def decode(self, messages: list[bytes]) -> Decoded:
+        """Decode a batch of serialised messages."""
+        try:
+            batch = self._handler.list_to_record_batch(messages)
+        except (ValueError, TypeError, OverflowError, RuntimeError):
+            return self._fallback.decode(messages)
+        flow = batch.column("flow")
+        node_statuses = _present(batch.column("node_status"))
+        losses = _losses(batch)
+        if flow.null_count:
+            keep = pc.is_valid(flow)
+            other = flow.null_count - len(node_statuses) - len(losses)
+            batch = batch.filter(keep)
+            flow = batch.column("flow")
+        else:
+            other = 0
+        return Decoded(self._columns(batch, flow), node_statuses, losses, other=max(other, 0))
+
+    def _columns(self, batch: pa.RecordBatch, flow: pa.StructArray) -> Columns:
+        size = len(flow)
+        event, ip, l7 = flow.field("event_type"), flow.field("IP"), flow.field("l7")
+        protocol, source_port, destination_port, tcp_flags = self._l4(flow.field("l4"), size)
+        has_l7 = l7.null_count < size
+        dns, http = l7.field("dns"), l7.field("http")
+        outer_node = batch.column("node_name")
+        node = pc.if_else(pc.equal(flow.field("node_name"), ""), outer_node, flow.field("node_name"))
+        return Columns(
+            time=_times(flow.field("time"), batch.column("time")),
+            verdict=_ints(flow.field("verdict")),
+            drop_reason=_either(_ints(flow.field("drop_reason_desc")), _ints(flow.field("drop_reason"))),
+            event=_ints(event.field("type")),
+            sub_type=_ints(event.field("sub_type")),
+            direction=_ints(flow.field("traffic_direction")),
+            point=_ints(flow.field("trace_observation_point")),
+            trace_reason=_ints(flow.field("trace_reason")),
+            reply=_reply(flow),
+            protocol=protocol,
+            source_port=source_port,
+            destination_port=destination_port,
+            tcp_flags=tcp_flags,
+            weight=_weight(flow.field("aggregate"), size),
+            l7_type=_ints(l7.field("type")) if has_l7 else np.zeros(size, np.int64),
+            l7_kind=_l7_kind(l7, size) if has_l7 else np.zeros(size, np.int64),
+            latency=_ints(l7.field("latency_ns")) if has_l7 else np.zeros(size, np.int64),
+            dns_rcode=_ints(dns.field("rcode")) if has_l7 else np.zeros(size, np.int64),
+            http_status=_ints(http.field("code")) if has_l7 else np.zeros(size, np.int64),
+            node=node.dictionary_encode(),
+            source=flow.field("source").dictionary_encode(),
+            destination=flow.field("destination").dictionary_encode(),
+            source_ip=ip.field("source").dictionary_encode(),
+            destination_ip=ip.field("destination").dictionary_encode(),
+            names=_names(flow.field("destination_names")),
+            uuid=flow.field("uuid"),
+            dns_query=_strings(dns.field("query"), size, has_l7),
+            http_method=_strings(http.field("method"), size, has_l7),
+            http_url=_strings(http.field("url"), size, has_l7),
+            allowed_by=_policies(flow, "allowed_by"),
+            denied_by=_policies(flow, "denied_by"),
+        )
+
+    def _l4(self, l4: pa.StructArray, size: int) -> tuple[Ints, Ints, Ints, Ints]:
+        protocol, source, destination, flags = (np.zeros(size, np.int64) for _ in range(4))
+        for arm, number, source_name, destination_name in _L4:
+            part = l4.field(arm)
+            if part.null_count == size:
+                continue
+            there = _valid(part)
+            protocol[there] = number
+            if source_name:
+                source[there] = _ints(part.field(source_name))[there]
+            destination[there] = _ints(part.field(destination_name))[there]
+            if arm == "TCP":
+                encoded = part.field("flags").dictionary_encode()
+                bits = np.array([self._bits(value) for value in encoded.dictionary.to_pylist()] or [0], np.int64)
+                flags[there] = bits[_ints(encoded.indices)[there]]
+        return protocol, source, destination, flags
+
+    def _bits(self, serialised: bytes) -> int:
+        bits = self._flags.get(serialised)
+        if bits is None:
+            bits = self._flags[serialised] = flag_bits(serialised)
+        return bits
+
+
+def _ints(array: pa.Array) -> Ints:
+    return np.asarray(array.to_numpy(zero_copy_only=False)).astype(np.int64)
+
+
+def _valid(array: pa.Array) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    return np.asarray(pc.is_valid(array).to_numpy(zero_copy_only=False), dtype=np.bool_)
+
+
+def _either(first: Ints, second: Ints) -> Ints:
+    return np.where(first != 0, first, second)
+
+
+def _present(array: pa.Array) -> list[bytes]:
+    present: list[bytes] = array.filter(pc.not_equal(array, b"")).to_pylist()
+    return present
+
+
+def _losses(batch: pa.RecordBatch) -> list[tuple[str, bytes]]:
+    lost = batch.column("lost_events")
+    there = pc.not_equal(lost, b"")
+    nodes = batch.column("node_name").filter(there).to_pylist()
+    return list(zip(nodes, lost.filter(there).to_pylist(), strict=True))
+
+
+def _times(inner: pa.StructArray, outer: pa.StructArray) -> Ints:
+    times = [_ints(time.field("seconds")) * 1_000_000_000 + _ints(time.field("nanos")) for time in (inner, outer)]
+    return _either(*times)
+
+
+def _reply(flow: pa.StructArray) -> Ints:
+    is_reply = flow.field("is_reply")
+    said = np.where(_ints(is_reply.field("value").cast(pa.int8())) != 0, 2, 1)
+    # Servers before 1.9 only have the plain `reply`, where false means nothing.
+    old = np.where(_ints(flow.field("reply").cast(pa.int8())) != 0, 2, 0)
+    return np.where(_valid(is_reply), said, old).astype(np.int64)
+
+
+def _weight(aggregate: pa.StructArray, size: int) -> Ints:
+    if aggregate.null_count == size:
+        return np.ones(size, np.int64)
+    names = ("ingress_flow_count", "egress_flow_count", "unknown_direction_flow_count")
+    total = sum((_ints(aggregate.field(name)) for name in names), np.zeros(size, np.int64))
+    return np.maximum(total, 1)
+
+
+def _l7_kind(l7: pa.StructArray, size: int) -> Ints:
+    kind = np.zeros(size, np.int64)
+    for name, code in (("dns", L7_DNS), ("http", L7_HTTP), ("kafka", L7_KAFKA)):
+        kind[_valid(l7.field(name))] = code
+    return kind
+
+
+def _constant(size: int, value: str | bytes) -> pa.DictionaryArray:
+    dictionary = pa.array([value], pa.string() if isinstance(value, str) else pa.binary())
+    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(size, np.int32)), dictionary)
+
+
+def _strings(array: pa.Array, size: int, present: bool) -> pa.DictionaryArray:
+    return array.dictionary_encode() if present else _constant(size, "")
+
+
+def _names(lists: pa.ListArray) -> pa.DictionaryArray:
+    joined = pc.binary_join(lists.cast(pa.list_(pa.string())), ",").dictionary_encode()
+    ordered = [",".join(sorted(value.split(","))) for value in joined.dictionary.to_pylist()]
+    return pa.DictionaryArray.from_arrays(joined.indices, pa.array(ordered, pa.string()))
+
+
+def _policies(flow: pa.StructArray, suffix: str) -> pa.DictionaryArray:
+    size = len(flow)
+    columns = [flow.field(f"{direction}_{suffix}") for direction in ("egress", "ingress")]
+    if all(len(column.flatten()) == 0 for column in columns):
+        return _constant(size, b"")
+    lists = [column.to_pylist() for column in columns]
+    return pa.array([join_policies(a + b) for a, b in zip(*lists, strict=True)], pa.binary()).dictionary_encode()

@@ -1,0 +1,292 @@
+"""The ledger of edges: every distinct (client, server, protocol, port) with what was seen of it.
+
+A batch touches it with a few vector operations; Python runs once per edge that is new. The allowlist
+is asked once per edge (and again for all of them when it changes), so judging never depends on how
+many flows or rules there are.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol as Interface
+
+import numpy as np
+import numpy.typing as npt
+
+from flowwatch.codes import Evidence
+from flowwatch.growing import GrowingInts
+from flowwatch.intern import Interner
+from flowwatch.judge import DECLARED_CODES, DeclaredCode, Judged, Seen, judge
+from flowwatch.model import Declared, Edge, Judgement, Kind, Protocol, Side
+
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+ATTEMPT_WINDOW = 130_000_000_000
+"""Nanoseconds within which denied packets of one 5-tuple are retransmits of one attempt."""
+MAX_ATTEMPTS = 200_000
+
+_NEVER = np.iinfo(np.int64).max
+_PROTOCOLS = tuple(Protocol)
+_PROTOCOL_CODE = np.zeros(256, dtype=np.int64)
+for _code, _protocol in enumerate(_PROTOCOLS):
+    _PROTOCOL_CODE[_protocol] = _code
+
+
+class Allowlist(Interface):
+    """What the ledger asks of an allowlist."""
+
+    def judge(self, edge: Edge, now: float) -> Judgement: ...
+
+
+class NoAllowlist:
+    """Nothing is declared, so nothing can be judged: flows are only recorded."""
+
+    def judge(self, edge: Edge, now: float) -> Judgement:  # noqa: ARG002
+        """Every edge is outside what is declared."""
+        return Judgement(Declared.UNGOVERNED, "no allowlist is configured")
+
+
+@dataclass(frozen=True, slots=True)
+class Observations:
+    """The flows of a batch that prove something about an edge, one element per flow."""
+
+    client: Ints
+    server: Ints
+    protocol: Ints
+    port: Ints
+    evidence: Ints
+    side: Ints
+    opens: Bools
+    """Stands for a connection of its own."""
+    verdict: Bools
+    """It is a policy verdict (as opposed to a trace)."""
+    time: Ints
+    weight: Ints
+    tuple_id: Ints
+    """Equal for packets of one connection attempt: client address and port."""
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """What one batch added to the edges, a row for each (edge, evidence, side) it touched.
+
+    A connection is told twice, by its policy verdict and by its first trace: `verdicts` and
+    `openings` count both, and the greater of their sums is the number of connections. Of drops,
+    `openings` counts attempts: retransmits and second reports of one packet are one.
+    """
+
+    edge: Ints
+    evidence: Ints
+    side: Ints
+    flows: Ints
+    verdicts: Ints
+    openings: Ints
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Activity]) -> Activity:
+        """One after the other."""
+        names = cls.__slots__
+        none = np.zeros(0, dtype=np.int64)
+        return cls(*(np.concatenate([none, *(getattr(part, name) for part in parts)]) for name in names))
+
+
+class Edges:
+    """All edges ever seen (by this database). One thread uses it."""
+
+    def __init__(self, interner: Interner, allowlist: Allowlist) -> None:
+        self._interner = interner
+        self._allowlist = allowlist
+        self._numbers: dict[int, int] = {}
+        self._attempts: OrderedDict[tuple[int, int, int], int] = OrderedDict()
+        self.client, self.server = GrowingInts(), GrowingInts()
+        self.protocol, self.port = GrowingInts(), GrowingInts()
+        self.server_is_pod, self.declared, self.rule = GrowingInts(), GrowingInts(), GrowingInts(-1)
+        self.first_seen, self.first_forwarded, self.first_dropped = GrowingInts(), GrowingInts(), GrowingInts()
+        self.last_forwarded, self.last_dropped = GrowingInts(), GrowingInts()
+        self.flows = {(e, s): GrowingInts() for e in Evidence for s in Side if e is not Evidence.NONE}
+        self.verdicts = {key: GrowingInts() for key in self.flows}
+        self.openings = {key: GrowingInts() for key in self.flows}
+        self.judgements: dict[int, Judgement] = {}
+        self.fresh: list[int] = []
+        """Edges new or judged anew since the caller last emptied the list."""
+
+    def __len__(self) -> int:
+        return len(self.client)
+
+    # ── a batch ──────────────────────────────────────────────────────────────────────────────────
+
+    def observe(self, seen: Observations, now: float) -> tuple[Ints, Activity, Ints]:
+        """Record a batch; give each row's edge number, what the batch added, and for each row how
+        many denied attempts it begins (0 for repeats and for anything that was not dropped)."""
+        keys = _keys(seen)
+        distinct, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+        numbers = np.empty(len(distinct), dtype=np.int64)
+        for at, key in enumerate(distinct.tolist()):
+            number = self._numbers.get(key)
+            numbers[at] = self._add(key, seen, int(first[at]), now) if number is None else number
+        edges = numbers[inverse]
+        self._advance_times(numbers, inverse, seen)
+        attempts = self._new_attempts(edges, seen)
+        return edges, self._count(numbers, inverse, attempts, seen), attempts
+
+    def _advance_times(self, numbers: Ints, inverse: Ints, seen: Observations) -> None:
+        columns = (
+            (Evidence.FORWARDED, self.first_forwarded, self.last_forwarded),
+            (Evidence.DROPPED, self.first_dropped, self.last_dropped),
+        )
+        for evidence, first, last in columns:
+            rows = seen.evidence == evidence
+            newest = np.zeros(len(numbers), dtype=np.int64)
+            np.maximum.at(newest, inverse[rows], seen.time[rows])
+            last.values[numbers] = np.maximum(last.values[numbers], newest)
+            oldest = np.full(len(numbers), _NEVER)
+            np.minimum.at(oldest, inverse[rows], seen.time[rows])
+            known = first.values[numbers]
+            first.values[numbers] = np.where(
+                oldest == _NEVER, known, np.where(known == 0, oldest, np.minimum(known, oldest))
+            )
+
+    def _count(self, numbers: Ints, inverse: Ints, attempts: Ints, seen: Observations) -> Activity:
+        parts: list[Activity] = []
+        for combo in np.unique(seen.evidence * 4 + seen.side).tolist():
+            key = Evidence(combo // 4), Side(combo % 4)
+            rows = (seen.evidence == key[0]) & (seen.side == key[1])
+            flows = _sums(inverse[rows], seen.weight[rows], len(numbers))
+            if key[0] is Evidence.DROPPED:
+                verdicts = np.zeros(len(numbers), dtype=np.int64)
+                openings = _sums(inverse[rows], attempts[rows], len(numbers))
+            else:
+                told, first = rows & seen.opens & seen.verdict, rows & seen.opens & ~seen.verdict
+                verdicts = _sums(inverse[told], seen.weight[told], len(numbers))
+                openings = _sums(inverse[first], seen.weight[first], len(numbers))
+            self.flows[key].values[numbers] += flows
+            self.verdicts[key].values[numbers] += verdicts
+            self.openings[key].values[numbers] += openings
+            some = np.flatnonzero(flows)
+            kinds = (np.full(len(some), key[0], dtype=np.int64), np.full(len(some), key[1], dtype=np.int64))
+            parts.append(Activity(numbers[some], *kinds, flows[some], verdicts[some], openings[some]))
+        return Activity.concatenate(parts)
+
+    def _new_attempts(self, edges: Ints, seen: Observations) -> Ints:
+        """Denied packets that start an attempt; retransmits and twin reports repeat one."""
+        attempts = np.zeros(len(edges), dtype=np.int64)
+        for at in np.flatnonzero(seen.evidence == Evidence.DROPPED).tolist():
+            key = (int(edges[at]), int(seen.side[at]), int(seen.tuple_id[at]))
+            time = int(seen.time[at])
+            before = self._attempts.get(key)
+            if before is None or time - before > ATTEMPT_WINDOW:
+                attempts[at] = seen.weight[at]
+            self._attempts[key] = time
+            self._attempts.move_to_end(key)
+            if len(self._attempts) > MAX_ATTEMPTS:
+                self._attempts.popitem(last=False)
+        return attempts
+
+    # ── edges ────────────────────────────────────────────────────────────────────────────────────
+
+    def edge(self, number: int) -> Edge:
+        """The edge a number stands for, with workload names as known now."""
+        return Edge(
+            self._interner.party(int(self.client.values[number])),
+            self._interner.party(int(self.server.values[number])),
+            Protocol(int(self.protocol.values[number])),
+            int(self.port.values[number]),
+        )
+
+    def judgement(self, number: int) -> Judgement:
+        """What the allowlist said of an edge."""
+        return self.judgements[number]
+
+    def judged(self, now: int, settle: int) -> Judged:
+        """Judge every edge at `now` (nanoseconds)."""
+        egress, ingress, unknown = Side.EGRESS, Side.INGRESS, Side.UNKNOWN
+        forwarded, dropped = Evidence.FORWARDED, Evidence.DROPPED
+        return judge(
+            Seen(
+                self.declared.values,
+                self.server_is_pod.values == 1,
+                self.flows[forwarded, egress].values,
+                self.flows[forwarded, ingress].values + self.flows[forwarded, unknown].values,
+                self.flows[dropped, egress].values + self.flows[dropped, unknown].values,
+                self.flows[dropped, ingress].values,
+                self.first_forwarded.values,
+            ),
+            now,
+            settle,
+        )
+
+    def connections(self, number: int, evidence: Evidence) -> int:
+        """How many connections (of drops: attempts) of an edge were seen, by the side that saw most."""
+        seen = [
+            int(column[evidence, side].values[number]) for column in (self.verdicts, self.openings) for side in Side
+        ]
+        return max(seen)
+
+    def total(self, number: int, evidence: Evidence) -> int:
+        """How many flows are evidence of a kind for an edge."""
+        return sum(int(self.flows[evidence, side].values[number]) for side in Side)
+
+    def rejudge(self, allowlist: Allowlist, now: float) -> None:
+        """Ask a new allowlist about every edge."""
+        self._allowlist = allowlist
+        self.judgements.clear()
+        for number in range(len(self)):
+            self._judge(number, now)
+
+    def restore(self, client: int, server: int, protocol: int, port: int, first_seen: int, now: float) -> int:
+        """Take up an edge an earlier run stored; edges come in the order of their numbers."""
+        key = _key(client, server, protocol, port)
+        return self._append(key, (client, server, protocol, port), first_seen, now)
+
+    def _add(self, key: int, seen: Observations, row: int, now: float) -> int:
+        parts = (int(seen.client[row]), int(seen.server[row]), int(seen.protocol[row]), int(seen.port[row]))
+        return self._append(key, parts, int(seen.time[row]), now)
+
+    def _append(self, key: int, parts: tuple[int, int, int, int], first_seen: int, now: float) -> int:
+        number = self._numbers[key] = len(self.client)
+        for column, value in zip((self.client, self.server, self.protocol, self.port), parts, strict=True):
+            column.set(number, value)
+        self.first_seen.set(number, first_seen)
+        for column in self._counters():
+            column.grow(number + 1)
+        identity = self._interner.identities[self._interner.parties[parts[1]][0]]
+        self.server_is_pod.set(number, int(identity.kind is Kind.POD))
+        self._judge(number, now)
+        return number
+
+    def _judge(self, number: int, now: float) -> None:
+        judgement = self._allowlist.judge(self.edge(number), now)
+        self.judgements[number] = judgement
+        self.declared.set(number, DECLARED_CODES[judgement.declared])
+        self.rule.set(number, judgement.rule_id if judgement.declared is Declared.YES else -1)
+        self.fresh.append(number)
+
+    def _counters(self) -> list[GrowingInts]:
+        counts = [*self.flows.values(), *self.verdicts.values(), *self.openings.values()]
+        times = [self.first_forwarded, self.last_forwarded, self.first_dropped, self.last_dropped]
+        return [*times, *counts]
+
+
+def is_governed(declared: Ints) -> Bools:
+    """Which edges the allowlist speaks about."""
+    return declared != DeclaredCode.UNGOVERNED
+
+
+def _sums(index: Ints, weights: Ints, size: int) -> Ints:
+    return np.bincount(index, weights=weights, minlength=size).astype(np.int64)
+
+
+def _keys(seen: Observations) -> Ints:
+    return (
+        (seen.client << 40)
+        | (seen.server << 19)
+        | (_PROTOCOL_CODE[np.clip(seen.protocol, 0, 255)] << 16)
+        | np.clip(seen.port, 0, 65535)
+    )
+
+
+def _key(client: int, server: int, protocol: int, port: int) -> int:
+    return (client << 40) | (server << 19) | (int(_PROTOCOL_CODE[protocol]) << 16) | port

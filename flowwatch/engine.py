@@ -1,0 +1,327 @@
+"""The path of a batch: decode → intern → classify → edges, and rows for the store at the end of it.
+
+The same engine serves the daemon and the replay of captures. It knows no socket, no file, no thread
+and no clock: messages and the time come in, rows and findings go out.
+"""
+
+from __future__ import annotations
+
+import time as _time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from flowwatch.codes import Event, Evidence, FlowClass, event_name, verdict_name
+from flowwatch.coverage import Coverage
+from flowwatch.decode import Columns, Decoder, best_decoder
+from flowwatch.edges import Allowlist, Edges, NoAllowlist, Observations
+from flowwatch.findings import Findings
+from flowwatch.hubble import flow_pb2, relay_pb2
+from flowwatch.intern import Interned, Interner
+from flowwatch.judge import DeclaredCode
+from flowwatch.model import Finding, Side, Square
+from flowwatch.rows import (
+    Rule,
+    activity_rows,
+    coverage_rows,
+    edge_rows,
+    finding_rows,
+    fingerprint_rows,
+    flow_rows,
+    news_rows,
+    rule_rows,
+)
+from flowwatch.shapes import Classes, Classifier, Flows
+
+Ints = npt.NDArray[np.int64]
+
+STAGES = ("decode", "intern", "classify", "judge", "rows")
+_DECLARED_SQUARES = {
+    (DeclaredCode.YES, Evidence.FORWARDED): Square.EXPECTED,
+    (DeclaredCode.YES, Evidence.DROPPED): Square.BLOCKED,
+    (DeclaredCode.NO, Evidence.FORWARDED): Square.UNEXPECTED,
+    (DeclaredCode.NO, Evidence.DROPPED): Square.DENIED,
+}
+
+
+@dataclass(slots=True)
+class Counts:
+    """What one batch held, added up for counters."""
+
+    messages: int = 0
+    undecodable: int = 0
+    flows: int = 0
+    verdicts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """By (verdict, event)."""
+    classes: Counter[str] = field(default_factory=Counter)
+    squares: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    """Evidence flows by (square, direction, namespace of the policed or sending side)."""
+    drops: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    """Denied connection attempts by (namespace, direction, reason)."""
+    lost: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=dict)
+    last_flow: float = 0.0
+
+
+class Engine:
+    """Judges flows batch by batch. One thread uses it."""
+
+    def __init__(
+        self,
+        *,
+        cluster: str,
+        allowlist: Allowlist | None = None,
+        rules: Sequence[Rule] = (),
+        settle: float = 5.0,
+        active_for: float = 900.0,
+        decoder: Decoder | None = None,
+    ) -> None:
+        self.interner = Interner()
+        self.coverage = Coverage(cluster)
+        self.edges = Edges(self.interner, allowlist or NoAllowlist())
+        self.findings = Findings(self.edges, settle, active_for)
+        self.decoder = decoder or best_decoder()
+        self._classifier = Classifier()
+        self._rules = rules
+        self._rules_pending = True
+        self._all_edges_pending = False
+        self._flow_rows: list[pa.RecordBatch] = []
+        self._activity_rows: list[pa.RecordBatch] = []
+        self._written: dict[str, tuple[float, int, str]] = {}
+        self.newest = 0.0
+        """Time of the newest flow so far, seconds."""
+
+    @property
+    def pending_rows(self) -> int:
+        """Flow rows not yet drained."""
+        return sum(len(batch) for batch in self._flow_rows)
+
+    # ── a batch ──────────────────────────────────────────────────────────────────────────────────
+
+    def ingest(self, messages: list[bytes], now: float) -> Counts:
+        """Take a batch through all stages; its rows wait for `drain`."""
+        watch = _Stopwatch()
+        decoded = self.decoder.decode(messages)
+        counts = Counts(len(messages), decoded.undecodable, seconds=watch.laps)
+        watch.lap("decode")
+        self._note_stream(decoded.node_statuses, decoded.losses, counts, now)
+        columns = decoded.flows
+        if not len(columns):
+            return counts
+        interned = self.interner.intern(columns)
+        watch.lap("intern")
+        classes = self._classifier.classify(_classifiable(columns, interned))
+        watch.lap("classify")
+        client = np.where(classes.swapped, interned.destination, interned.source)
+        server = np.where(classes.swapped, interned.source, interned.destination)
+        edge = np.full(len(columns), -1, dtype=np.int64)
+        evident = np.flatnonzero(classes.evidence)
+        if len(evident):
+            edge[evident] = self._observe(columns, interned, classes, client, server, evident, counts, now)
+        watch.lap("judge")
+        self._flow_rows.append(flow_rows(columns, interned, classes, client, server, edge))
+        node_names = list(self.interner.nodes)
+        self.coverage.received(node_names, interned.node, columns.time, columns.weight, now)
+        self._count(columns, classes, counts)
+        watch.lap("rows")
+        return counts
+
+    def _observe(
+        self, columns: Columns, interned: Interned, classes: Classes, client: Ints, server: Ints, rows: Ints,
+        counts: Counts, now: float,
+    ) -> Ints:  # fmt: skip
+        clients, servers = self.interner.parties_of(columns, client, server, classes.swapped)
+        source_port = np.where(classes.swapped, columns.destination_port, columns.source_port)
+        server_port = np.where(classes.swapped, columns.source_port, columns.destination_port)
+        seen = Observations(
+            client=clients[rows],
+            server=servers[rows],
+            protocol=columns.protocol[rows],
+            port=server_port[rows],
+            evidence=classes.evidence[rows].astype(np.int64),
+            side=classes.side[rows].astype(np.int64),
+            opens=classes.opens[rows],
+            verdict=columns.event[rows] == Event.POLICY_VERDICT,
+            time=columns.time[rows],
+            weight=columns.weight[rows],
+            tuple_id=(client[rows] << 16) | np.clip(source_port[rows], 0, 65535),
+        )
+        edges, activity, attempts = self.edges.observe(seen, now)
+        self._activity_rows.append(activity_rows(activity, int(seen.time.min()), int(seen.time.max())))
+        self._note_samples(columns, interned, rows, edges, seen)
+        self._count_squares(edges, seen, columns.drop_reason[rows], attempts, client[rows], server[rows], counts)
+        return edges
+
+    def _note_samples(self, columns: Columns, interned: Interned, rows: Ints, edges: Ints, seen: Observations) -> None:
+        """Remember flows behind possible findings: undeclared ones that passed, and all that were dropped."""
+        declared = self.edges.declared.values[edges]
+        dropped = seen.evidence == Evidence.DROPPED
+        wanted = np.flatnonzero(dropped | ((declared == DeclaredCode.NO) & (seen.evidence == Evidence.FORWARDED)))
+        if not len(wanted):
+            return
+        groups: dict[tuple[int, int], list[int]] = {}
+        for at, key in zip(
+            wanted.tolist(), zip(edges[wanted].tolist(), seen.evidence[wanted].tolist(), strict=True), strict=True
+        ):
+            groups.setdefault(key, []).append(at)
+        for (edge, evidence), members in groups.items():
+            flows = rows[members]
+            uuids = columns.uuid.take(pa.array(flows[-5:])).to_pylist()
+            reasons = (
+                {drop_name(code) for code in set(columns.drop_reason[flows].tolist())}
+                if evidence == Evidence.DROPPED
+                else set()
+            )
+            sets = interned.denied_by if evidence == Evidence.DROPPED else interned.allowed_by
+            policies = {name for number in set(sets[flows].tolist()) for name in self.interner.policies[number]}
+            self.findings.note(edge, Evidence(evidence), uuids, reasons, tuple(policies))
+
+    def _count_squares(
+        self,
+        edges: Ints,
+        seen: Observations,
+        drop_reason: Ints,
+        attempts: Ints,
+        client: Ints,
+        server: Ints,
+        counts: Counts,
+    ) -> None:
+        declared = self.edges.declared.values[edges]
+        identity = self.interner.peer_identity.values
+        # The side that spoke decides whose namespace it is.
+        policed = np.where(seen.side == Side.INGRESS, identity[server], identity[client])
+        keys = (((policed << 4 | declared) << 4 | seen.evidence) << 4 | seen.side) << 20 | np.clip(
+            drop_reason, 0, 0xFFFFF
+        )
+        distinct, inverse = np.unique(keys, return_inverse=True)
+        weights = np.bincount(inverse, weights=seen.weight).astype(np.int64)
+        begun = np.bincount(inverse, weights=attempts).astype(np.int64)
+        for key, flows, tries in zip(distinct.tolist(), weights.tolist(), begun.tolist(), strict=True):
+            reason, side = key & 0xFFFFF, Side(key >> 20 & 15)
+            evidence, code, owner = Evidence(key >> 24 & 15), key >> 28 & 15, key >> 32
+            namespace, direction = self.interner.identities[owner].namespace, side.name.lower()
+            square = _DECLARED_SQUARES.get((DeclaredCode(code), evidence))
+            if square:
+                counts.squares[square.value, direction, namespace] += flows
+            if tries and evidence is Evidence.DROPPED:
+                counts.drops[namespace, direction, drop_name(reason)] += tries
+
+    def _count(self, columns: Columns, classes: Classes, counts: Counts) -> None:
+        counts.flows = int(columns.weight.sum())
+        pairs, inverse = np.unique(columns.verdict << 32 | columns.event, return_inverse=True)
+        for pair, flows in zip(pairs.tolist(), np.bincount(inverse, weights=columns.weight).tolist(), strict=True):
+            counts.verdicts[verdict_name(pair >> 32), event_name(pair & 0xFFFFFFFF)] += int(flows)
+        per_class = np.bincount(classes.flow_class, weights=columns.weight)
+        for code in np.flatnonzero(per_class).tolist():
+            counts.classes[FlowClass(code).label] += int(per_class[code])
+        counts.last_flow = int(columns.time.max()) / 1e9
+        self.newest = max(self.newest, counts.last_flow)
+
+    def _note_stream(self, statuses: list[bytes], losses: list[tuple[str, bytes]], counts: Counts, now: float) -> None:
+        for serialised in statuses:
+            status = relay_pb2.NodeStatusEvent.FromString(serialised)
+            for node in status.node_names:
+                self.coverage.node_is(node, status.state_change == relay_pb2.NODE_CONNECTED, now)
+        for node, serialised in losses:
+            event = flow_pb2.LostEvent.FromString(serialised)
+            counts.lost[self.coverage.lose(node, event.source, event.num_events_lost, now)] += event.num_events_lost
+
+    # ── what comes out ───────────────────────────────────────────────────────────────────────────
+
+    def current(self, now: float) -> list[Finding]:
+        """The active findings at `now`."""
+        return self.findings.current(now, self.coverage.ratio())
+
+    def unused_rules(self) -> tuple[str, ...]:
+        """Titles of the rules that no edge has used so far."""
+        used = set(np.unique(self.edges.rule.values).tolist())
+        return tuple(rule.title for rule in self._rules if rule.number not in used)
+
+    def drain(self, now: float, findings: Sequence[Finding] | None = None) -> dict[str, pa.Table]:
+        """Everything the store does not have yet, by the statement that writes it, in the order to run them."""
+        tables: dict[str, pa.Table] = {}
+        if self._rules_pending:
+            tables |= {"clear_rules": rule_rows(()), "append_rules": rule_rows(self._rules)}
+            self._rules_pending = False
+        tables |= news_rows(self.interner.drain(), self.interner)
+        tables |= self._drain_edges()
+        if self._activity_rows:
+            tables["append_edge_activity"] = pa.Table.from_batches(self._activity_rows)
+            self._activity_rows = []
+        if self._flow_rows:
+            tables["append_flows"] = pa.Table.from_batches(self._flow_rows)
+            self._flow_rows = []
+        minutes = self.coverage.drain(now)
+        if minutes:
+            tables["append_coverage"] = coverage_rows(minutes)
+        return tables | self._drain_findings(self.current(now) if findings is None else findings)
+
+    def _drain_edges(self) -> dict[str, pa.Table]:
+        fresh, self.edges.fresh = self.edges.fresh, []
+        if self._all_edges_pending:
+            self._all_edges_pending = False
+            everything = edge_rows(range(len(self.edges)), self.edges, self.interner)
+            return {"clear_edges": everything, "append_edges": everything}
+        return {"append_edges": edge_rows(fresh, self.edges, self.interner)} if fresh else {}
+
+    def _drain_findings(self, findings: Sequence[Finding]) -> dict[str, pa.Table]:
+        state = {f.fingerprint: (f.last_seen, f.flows, f.sentence) for f in findings}
+        changed = [f for f in findings if self._written.get(f.fingerprint) != state[f.fingerprint]]
+        tables: dict[str, pa.Table] = {}
+        if changed:
+            tables["replace_findings"] = finding_rows(changed)
+        if self._written.keys() - state.keys():
+            tables["retire_findings"] = fingerprint_rows(findings)
+        self._written = state
+        return tables
+
+    def reload(self, allowlist: Allowlist, rules: Sequence[Rule], now: float) -> None:
+        """Judge every edge anew by a changed allowlist."""
+        self._rules, self._rules_pending, self._all_edges_pending = rules, True, True
+        self.edges.rejudge(allowlist, now)
+
+
+class _Stopwatch:
+    """Seconds spent per stage, for the counter of that name; never part of a decision."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = _time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        moment = _time.perf_counter()
+        self.laps[stage] = moment - self._last
+        self._last = moment
+
+
+def _classifiable(columns: Columns, interned: Interned) -> Flows:
+    return Flows(
+        event=columns.event,
+        point=columns.point,
+        verdict=columns.verdict,
+        drop_reason=columns.drop_reason,
+        direction=columns.direction,
+        reply=columns.reply,
+        trace_reason=columns.trace_reason,
+        protocol=columns.protocol,
+        tcp_flags=columns.tcp_flags,
+        source_port=columns.source_port,
+        destination_port=columns.destination_port,
+        l7=columns.l7_type,
+        source_local=interned.source_local,
+        destination_local=interned.destination_local,
+        health=interned.health,
+        same_endpoint=interned.same_endpoint,
+    )
+
+
+def drop_name(code: int) -> str:
+    """A drop reason's name; 0 is an L7 refusal, and a number newer than we are stays a number."""
+    if not code:
+        return "L7"
+    value = flow_pb2.DropReason.DESCRIPTOR.values_by_number.get(code)
+    return value.name if value else str(code)

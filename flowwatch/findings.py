@@ -1,0 +1,144 @@
+"""Findings: the edges that are not as declared, with the evidence a person needs to believe it.
+
+Counts and times come from the ledger of edges; what is kept here is what the ledger does not have:
+the uuids of a few flows, the drop reasons and the policies that were named, and under which name a
+finding was first reported, so that its fingerprint never changes while it lives.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from flowwatch.codes import Evidence
+from flowwatch.edges import Edges
+from flowwatch.model import Edge, Finding, Side, Square
+
+SAMPLES = 5
+FINDING_SQUARES = (Square.UNEXPECTED, Square.BLOCKED, Square.DENIED)
+_EVIDENCE = {
+    Square.UNEXPECTED: Evidence.FORWARDED,
+    Square.BLOCKED: Evidence.DROPPED,
+    Square.DENIED: Evidence.DROPPED,
+}
+
+
+@dataclass(slots=True)
+class _Samples:
+    """What is remembered of the flows behind one edge's possible finding."""
+
+    uuids: deque[str] = field(default_factory=lambda: deque(maxlen=SAMPLES))
+    drop_reasons: set[str] = field(default_factory=set)
+    policies: set[str] = field(default_factory=set)
+
+
+class Findings:
+    """The findings of one ledger of edges. One thread uses it."""
+
+    def __init__(self, edges: Edges, settle: float, active_for: float) -> None:
+        """`settle` and `active_for` in seconds; see `judge.settle` and `judge.active_for` of the configuration."""
+        self._edges = edges
+        self._settle = int(settle * 1e9)
+        self._active_for = int(active_for * 1e9)
+        self._samples: dict[tuple[int, Evidence], _Samples] = {}
+        self._named: dict[tuple[int, Square], Edge] = {}
+
+    def note(
+        self, edge: int, evidence: Evidence, uuids: list[str], drop_reasons: set[str], policies: tuple[str, ...]
+    ) -> None:
+        """Remember flows of an edge that may be (part of) a finding; uuids in the order received."""
+        samples = self._samples.setdefault((edge, evidence), _Samples())
+        samples.uuids.extend(uuid for uuid in uuids if uuid)
+        samples.drop_reasons |= drop_reasons
+        samples.policies.update(policies)
+
+    def current(self, now: float, coverage: float) -> list[Finding]:
+        """The findings that are active at `now`, newest first."""
+        moment = int(now * 1e9)
+        judged = self._edges.judged(moment, self._settle)
+        squares = judged.squares(self._edges.declared.values)
+        found: list[Finding] = []
+        for square in FINDING_SQUARES:
+            for number in np.flatnonzero(squares[square]).tolist():
+                last_seen = self._last_seen(number, square)
+                if moment - last_seen < self._active_for:
+                    found.append(self._finding(number, square, last_seen, coverage))
+                else:
+                    self._named.pop((number, square), None)
+        return sorted(_merge(found), key=lambda finding: (-finding.first_seen, finding.fingerprint))
+
+    def counts(self, now: float) -> dict[Square, int]:
+        """How many edges are in each square; an edge that is in two counts in the graver one."""
+        squares = self._edges.judged(int(now * 1e9), self._settle).squares(self._edges.declared.values)
+        taken: npt.NDArray[np.bool_] = np.zeros(len(self._edges), dtype=np.bool_)
+        counts: dict[Square, int] = {}
+        for square in (Square.UNEXPECTED, Square.BLOCKED, Square.DENIED, Square.EXPECTED, Square.UNKNOWN):
+            members = squares[square] & ~taken
+            taken |= members
+            counts[square] = int(members.sum())
+        return counts
+
+    def _finding(self, number: int, square: Square, last_seen: int, coverage: float) -> Finding:
+        edges, evidence = self._edges, _EVIDENCE[square]
+        edge = self._named.setdefault((number, square), edges.edge(number))
+        samples = self._samples.get((number, evidence)) or _Samples()
+        first = edges.first_forwarded if evidence is Evidence.FORWARDED else edges.first_dropped
+        return Finding(
+            square=square,
+            cluster=edge.source.identity.cluster or edge.destination.identity.cluster,
+            edge=edge,
+            side=self._side(number, edge, evidence),
+            judgement=edges.judgement(number),
+            first_seen=int(first.values[number]) / 1e9,
+            last_seen=last_seen / 1e9,
+            flows=edges.total(number, evidence),
+            connections=max(edges.connections(number, evidence), 1),
+            samples=tuple(samples.uuids),
+            drop_reasons=tuple(sorted(samples.drop_reasons)),
+            policies=tuple(sorted(samples.policies)),
+            coverage=coverage,
+        )
+
+    def _last_seen(self, number: int, square: Square) -> int:
+        last = self._edges.last_forwarded if square is Square.UNEXPECTED else self._edges.last_dropped
+        return int(last.values[number])
+
+    def _side(self, number: int, edge: Edge, evidence: Evidence) -> Side:
+        """For a drop the side that dropped; else the side whose owner can do something about it."""
+        if evidence is Evidence.DROPPED:
+            for side in (Side.INGRESS, Side.EGRESS):
+                if self._edges.flows[evidence, side].values[number]:
+                    return side
+            return Side.UNKNOWN
+        return Side.EGRESS if edge.source.identity.namespace else Side.INGRESS
+
+
+def _merge(found: list[Finding]) -> list[Finding]:
+    """Edges that read the same to a person (label sets that differ in a version, say) are one finding."""
+    merged: dict[str, Finding] = {}
+    for finding in found:
+        known = merged.get(finding.fingerprint)
+        merged[finding.fingerprint] = finding if known is None else _together(known, finding)
+    return list(merged.values())
+
+
+def _together(one: Finding, other: Finding) -> Finding:
+    newer = max(one, other, key=lambda finding: finding.last_seen)
+    return Finding(
+        square=one.square,
+        cluster=one.cluster,
+        edge=one.edge,
+        side=newer.side,
+        judgement=newer.judgement,
+        first_seen=min(one.first_seen, other.first_seen),
+        last_seen=newer.last_seen,
+        flows=one.flows + other.flows,
+        connections=one.connections + other.connections,
+        samples=(one.samples + other.samples)[-SAMPLES:],
+        drop_reasons=tuple(sorted({*one.drop_reasons, *other.drop_reasons})),
+        policies=tuple(sorted({*one.policies, *other.policies})),
+        coverage=min(one.coverage, other.coverage),
+    )

@@ -1,0 +1,301 @@
+"""Every endpoint, address, node and policy once: bytes and strings become small dense numbers.
+
+Downstream of here a flow is a row of numbers. What is new since the last `drain` is handed to the
+store, which keeps the numbers' meaning; `restore` reads it back, so that numbers and workload names
+survive a restart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from flowwatch.decode.columns import Columns, split_policies
+from flowwatch.growing import GrowingInts
+from flowwatch.hubble import flow_pb2
+from flowwatch.identity import identity_of, names_in, without_addresses, workload_of
+from flowwatch.model import Identity, Kind, Peer
+
+Ints = npt.NDArray[np.int64]
+
+MAX_CACHED_ENDPOINTS = 200_000
+"""Distinct endpoint encodings remembered; beyond it the cache starts anew (numbers stay)."""
+MAX_CACHED_PEERS = 1_000_000
+MAX_PARTIES = 2_000_000
+"""Distinct ends of edges; beyond it further addresses and names fold into plain `world`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One pod (or entity) as flows name it."""
+
+    identity: int
+    pod: str
+    workload: str
+    workload_kind: str
+
+
+@dataclass(slots=True)
+class News:
+    """What was interned since the last drain, as rows for the store's dimension tables."""
+
+    nodes: list[tuple[int, str]] = field(default_factory=list)
+    identities: list[tuple[int, Identity]] = field(default_factory=list)
+    workloads: dict[int, tuple[str, str]] = field(default_factory=dict)
+    """Identities whose workload became known or better known: (name, kind)."""
+    peers: list[tuple[int, int, str, str]] = field(default_factory=list)
+    """(peer, identity, pod, ip)."""
+    policies: list[tuple[int, tuple[str, ...]]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Interned:
+    """A batch's dictionary columns as numbers, one element per flow."""
+
+    node: Ints
+    source: Ints
+    """Peer numbers."""
+    destination: Ints
+    source_local: Ints
+    destination_local: Ints
+    health: Ints
+    same_endpoint: Ints
+    allowed_by: Ints
+    """Policy-set numbers; 0 is the empty set."""
+    denied_by: Ints
+
+
+class Interner:
+    """Hands out the numbers. One thread uses it."""
+
+    def __init__(self) -> None:
+        self.nodes: dict[str, int] = {}
+        self.identities: list[Identity] = []
+        self.workloads: list[tuple[str, str]] = []
+        self.policies: list[tuple[str, ...]] = [()]
+        self.parties: list[tuple[int, str, tuple[str, ...]]] = []
+        self._certain: list[bool] = []
+        self._identity_numbers: dict[Identity, int] = {}
+        self._encodings: dict[bytes, tuple[int, str, bool]] = {}
+        self._peer_numbers: dict[tuple[int, str, str], int] = {}
+        self._policy_numbers: dict[tuple[str, ...], int] = {(): 0}
+        self._policy_encodings: dict[bytes, int] = {b"": 0}
+        self._party_numbers: dict[tuple[int, str, tuple[str, ...]], int] = {}
+        self.peer_identity = GrowingInts()
+        self._peer_as_client = GrowingInts()
+        self._peer_as_server = GrowingInts()
+        self._next_peer = 0
+        self._news = News()
+
+    # ── a batch ──────────────────────────────────────────────────────────────────────────────────
+
+    def intern(self, columns: Columns) -> Interned:
+        """Number the endpoints, addresses, nodes and policies of a batch."""
+        source, source_local = self._peers(columns.source, columns.source_ip)
+        destination, destination_local = self._peers(columns.destination, columns.destination_ip)
+        identity = self.peer_identity.values
+        is_health = np.array([i.kind is Kind.HEALTH for i in self.identities] or [False])
+        is_pod = np.array([i.kind is Kind.POD for i in self.identities] or [False])
+        health = is_health[identity[source]] | is_health[identity[destination]]
+        return Interned(
+            self._nodes(columns.node),
+            source,
+            destination,
+            source_local,
+            destination_local,
+            health.astype(np.int64),
+            ((source == destination) & is_pod[identity[source]]).astype(np.int64),
+            self._policy_sets(columns.allowed_by),
+            self._policy_sets(columns.denied_by),
+        )
+
+    def parties_of(
+        self, columns: Columns, client: Ints, server: Ints, swapped: npt.NDArray[np.bool_]
+    ) -> tuple[Ints, Ints]:
+        """The ends of the edges that rows of a batch belong to (party numbers): an identity, and for
+        servers outside the cluster the name they were looked up by, or else the address."""
+        clients = self._peer_as_client.values[client]
+        servers = self._peer_as_server.values[server].copy()
+        codes = columns.names.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+        names = columns.names.dictionary.to_pylist()
+        if any(names):
+            identity = self.peer_identity.values[server]
+            is_world = np.array([i.kind is Kind.WORLD for i in self.identities])
+            has_name = np.array([bool(name) for name in names])
+            named = np.flatnonzero(is_world[identity] & has_name[codes] & ~swapped)
+            pairs, inverse = np.unique(identity[named] * len(names) + codes[named], return_inverse=True)
+            numbers = [self._named_party(int(pair) // len(names), names[int(pair) % len(names)]) for pair in pairs]
+            servers[named] = np.array(numbers, dtype=np.int64)[inverse] if numbers else servers[named]
+        return clients, servers
+
+    def party(self, number: int) -> Peer:
+        """The end of an edge a party number stands for, with its workload as known now."""
+        identity, ip, names = self.parties[number]
+        return Peer(self.identities[identity], self.workloads[identity][0], ip, names)
+
+    def drain(self) -> News:
+        """What was interned since the last call."""
+        news, self._news = self._news, News()
+        return news
+
+    # ── one value at a time ──────────────────────────────────────────────────────────────────────
+
+    def node(self, name: str) -> int:
+        """The number of a node, as `cluster/node` or a bare name."""
+        number = self.nodes.get(name)
+        if number is None:
+            number = self.nodes[name] = len(self.nodes)
+            self._news.nodes.append((number, name))
+        return number
+
+    def identity(self, identity: Identity) -> int:
+        """The number of an identity."""
+        number = self._identity_numbers.get(identity)
+        if number is None:
+            number = self._identity_numbers[identity] = len(self.identities)
+            self.identities.append(identity)
+            self.workloads.append(("", ""))
+            self._certain.append(False)
+            self._news.identities.append((number, identity))
+        return number
+
+    def _nodes(self, column: pa.DictionaryArray) -> Ints:
+        numbers = np.array([self.node(name) for name in column.dictionary.to_pylist()] or [0], dtype=np.int64)
+        return numbers[_indices(column)]
+
+    def _peers(self, endpoints: pa.DictionaryArray, addresses: pa.DictionaryArray) -> tuple[Ints, Ints]:
+        """Peer numbers and locality for a column of endpoints with their addresses."""
+        encodings = [self._endpoint(encoding) for encoding in endpoints.dictionary.to_pylist()]
+        ips = addresses.dictionary.to_pylist()
+        codes, width = _indices(endpoints), max(len(ips), 1)
+        pairs, inverse = np.unique(codes * width + _indices(addresses), return_inverse=True)
+        numbers = np.empty(len(pairs), dtype=np.int64)
+        for at, pair in enumerate(pairs.tolist()):
+            identity, pod, _ = encodings[pair // width]
+            numbers[at] = self._peer(identity, pod, ips[pair % width])
+        local = np.array([endpoint[2] for endpoint in encodings] or [False], dtype=np.int64)
+        return numbers[inverse], local[codes]
+
+    def _endpoint(self, encoding: bytes) -> tuple[int, str, bool]:
+        known = self._encodings.get(encoding)
+        if known is not None:
+            return known
+        endpoint = flow_pb2.Endpoint.FromString(encoding)
+        identity = self.identity(identity_of(endpoint))
+        self._learn_workload(identity, endpoint)
+        known = (identity, endpoint.pod_name, endpoint.ID != 0)
+        if len(self._encodings) >= MAX_CACHED_ENDPOINTS:
+            self._encodings.clear()
+        self._encodings[encoding] = known
+        return known
+
+    def _learn_workload(self, identity: int, endpoint: flow_pb2.Endpoint) -> None:
+        name, kind, certain = workload_of(endpoint)
+        if not name or self._certain[identity] or (self.workloads[identity][0] and not certain):
+            return
+        self.workloads[identity] = (name, kind)
+        self._certain[identity] = certain
+        self._news.workloads[identity] = (name, kind)
+
+    def _peer(self, identity: int, pod: str, ip: str) -> int:
+        key = (identity, pod, ip)
+        number = self._peer_numbers.get(key)
+        if number is None:
+            if len(self._peer_numbers) >= MAX_CACHED_PEERS:
+                self._peer_numbers.clear()
+            number = self._next_peer
+            self._peer_numbers[key] = number
+            self._news.peers.append((number, identity, pod, ip))
+            self._add_peer(number, identity, ip)
+        return number
+
+    def _add_peer(self, number: int, identity: int, ip: str) -> None:
+        self._next_peer = max(self._next_peer, number + 1)
+        self.peer_identity.set(number, identity)
+        meaning = self.identities[identity]
+        if meaning.kind is Kind.WORLD:
+            # Clients out there are one party: whoever scans a public address must not make an edge each.
+            plain = self.identity(without_addresses(meaning))
+            names = names_in(meaning)
+            self._peer_as_client.set(number, self._party(plain, "", ()))
+            self._peer_as_server.set(number, self._party(plain, "" if names else ip, names))
+        else:
+            party = self._party(identity, "", ())
+            self._peer_as_client.set(number, party)
+            self._peer_as_server.set(number, party)
+
+    def _named_party(self, identity: int, joined: str) -> int:
+        meaning = self.identities[identity]
+        names = sorted({name.rstrip(".").lower() for name in joined.split(",")} | set(names_in(meaning)))
+        return self._party(self.identity(without_addresses(meaning)), "", tuple(names))
+
+    def _party(self, identity: int, ip: str, names: tuple[str, ...]) -> int:
+        key = (identity, ip, names)
+        number = self._party_numbers.get(key)
+        if number is None:
+            if len(self.parties) >= MAX_PARTIES and (ip or names):
+                return self._party(identity, "", ())
+            number = self._party_numbers[key] = len(self.parties)
+            self.parties.append(key)
+        return number
+
+    def _policy_sets(self, column: pa.DictionaryArray) -> Ints:
+        numbers = [self._policy_set(joined) for joined in column.dictionary.to_pylist()]
+        return np.array(numbers or [0], dtype=np.int64)[_indices(column)]
+
+    def _policy_set(self, joined: bytes) -> int:
+        number = self._policy_encodings.get(joined)
+        if number is not None:
+            return number
+        names = tuple(sorted({policy_name(flow_pb2.Policy.FromString(one)) for one in split_policies(joined)}))
+        number = self._policy_numbers.get(names)
+        if number is None:
+            number = self._policy_numbers[names] = len(self.policies)
+            self.policies.append(names)
+            self._news.policies.append((number, names))
+        if len(self._policy_encodings) >= MAX_CACHED_ENDPOINTS:  # the revision is part of the encoding
+            self._policy_encodings.clear()
+        self._policy_encodings[joined] = number
+        return number
+
+    # ── after a restart ──────────────────────────────────────────────────────────────────────────
+
+    def restore(
+        self,
+        nodes: Iterable[tuple[int, str]],
+        identities: Iterable[tuple[int, Identity, str, str]],
+        policies: Iterable[tuple[int, tuple[str, ...]]],
+        next_peer: int,
+    ) -> None:
+        """Take up the numbers an earlier run stored. Peers are numbered on from `next_peer`."""
+        for number, name in sorted(nodes):
+            self.nodes[name] = number
+        for number, identity, workload, kind in sorted(identities, key=lambda row: row[0]):
+            if self.identity(identity) != number:
+                raise ValueError(f"identity {number} is not in its place")
+            self.workloads[number] = (workload, kind)
+            self._certain[number] = bool(kind)
+        for number, names in sorted(policies):
+            if number:
+                self._policy_numbers[names] = number
+                self.policies.append(names)
+        self._next_peer = next_peer
+        self.drain()
+
+    def party_number(self, identity: int, ip: str, names: tuple[str, ...]) -> int:
+        """The party number of a stored edge's end."""
+        return self._party(identity, ip, names)
+
+
+def policy_name(policy: flow_pb2.Policy) -> str:
+    """A policy as people name it: `CiliumNetworkPolicy:shop/checkout`."""
+    place = f"{policy.namespace}/{policy.name}" if policy.namespace else policy.name
+    return f"{policy.kind}:{place}" if policy.kind else place
+
+
+def _indices(column: pa.DictionaryArray) -> Ints:
+    return np.asarray(column.indices.to_numpy(zero_copy_only=False)).astype(np.int64)

@@ -1,0 +1,2 @@
+-- Append policy sets seen for the first time; `batch` is an Arrow table.
+INSERT INTO policy_sets SELECT * FROM batch

@@ -1,0 +1,2 @@
+-- Fill the rules in force; `batch` is an Arrow table.
+INSERT INTO rules SELECT * FROM batch

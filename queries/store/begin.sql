@@ -1,0 +1,2 @@
+-- Begin the transaction of one commit.
+BEGIN TRANSACTION

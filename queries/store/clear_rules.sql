@@ -1,0 +1,2 @@
+-- Forget the rules of the allowlist that was in force.
+DELETE FROM rules

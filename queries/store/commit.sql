@@ -1,0 +1,2 @@
+-- Make the transaction durable.
+COMMIT

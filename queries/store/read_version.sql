@@ -1,0 +1,3 @@
+-- Which version of the schema does the file have?
+-- columns: version (INTEGER)
+SELECT version FROM schema_version

@@ -1,0 +1,2 @@
+-- Give the transaction up.
+ROLLBACK
