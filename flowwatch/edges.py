@@ -241,6 +241,29 @@ class Edges:
         key = _key(client, server, protocol, port)
         return self._append(key, (client, server, protocol, port), first_seen, now)
 
+    def restore_totals(
+        self,
+        edge: int,
+        evidence: int,
+        side: int,
+        flows: int,
+        verdicts: int,
+        openings: int,
+        first_time: int,
+        last_time: int,
+    ) -> None:
+        """Take up what an earlier run saw of an edge; times in nanoseconds."""
+        key = Evidence(evidence), Side(side)
+        for columns, count in ((self.flows, flows), (self.verdicts, verdicts), (self.openings, openings)):
+            columns[key].values[edge] += count
+        if key[0] is Evidence.AUDITED:
+            return
+        is_drop = key[0] is Evidence.DROPPED
+        first = (self.first_dropped if is_drop else self.first_forwarded).values
+        last = (self.last_dropped if is_drop else self.last_forwarded).values
+        first[edge] = min(first[edge] or first_time, first_time)
+        last[edge] = max(last[edge], last_time)
+
     def _add(self, key: int, seen: Observations, row: int, now: float) -> int:
         parts = (int(seen.client[row]), int(seen.server[row]), int(seen.protocol[row]), int(seen.port[row]))
         return self._append(key, parts, int(seen.time[row]), now)

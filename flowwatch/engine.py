@@ -25,6 +25,7 @@ from flowwatch.intern import Interned, Interner
 from flowwatch.judge import DeclaredCode
 from flowwatch.model import Finding, Side, Square
 from flowwatch.rows import (
+    Restored,
     Rule,
     activity_rows,
     coverage_rows,
@@ -278,6 +279,31 @@ class Engine:
             tables["retire_findings"] = fingerprint_rows(findings)
         self._written = state
         return tables
+
+    def restore(self, restored: Restored, now: float) -> None:
+        """Go on from what an earlier run stored: the same numbers, the same names, the edges and their totals."""
+        self.interner.restore(restored.nodes, restored.identities, restored.policies, restored.next_peer)
+        for row in restored.edges.to_pylist():
+            client = self.interner.party_number(row["client_identity"], "", ())
+            server = self.interner.party_number(row["server_identity"], row["server_ip"], tuple(row["server_names"]))
+            number = self.edges.restore(client, server, row["protocol"], row["port"], row["first_seen"], now)
+            if number != row["edge"]:
+                raise ValueError(f"edge {row['edge']} is not in its place")
+        for row in restored.totals.to_pylist():
+            self.edges.restore_totals(**row)
+        self._all_edges_pending = True  # the allowlist may have changed while nobody was looking
+
+    def shed(self, limit: int) -> int:
+        """Give up the oldest undrained flow rows beyond `limit` rows; how many went. Their edges stay counted."""
+        shed = 0
+        while self._flow_rows and self.pending_rows > limit:
+            shed += len(self._flow_rows.pop(0))
+        return shed
+
+    def forget_rows(self) -> None:
+        """Let go of everything not yet drained, where nothing is stored."""
+        self._flow_rows, self._activity_rows, self.edges.fresh = [], [], []
+        self.interner.drain()
 
     def reload(self, allowlist: Allowlist, rules: Sequence[Rule], now: float) -> None:
         """Judge every edge anew by a changed allowlist."""

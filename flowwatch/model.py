@@ -117,7 +117,9 @@ class Edge:
 
 
 def service(protocol: Protocol, port: int) -> str:
-    """How a protocol and port are written everywhere: `8333/TCP`, `ICMP/8`, `VRRP`."""
+    """How a protocol and port are written everywhere: `8333/TCP`, `ICMP/8`, `VRRP`, `?` where the flow did not say."""
+    if protocol is Protocol.NONE:
+        return "?"
     if protocol in (Protocol.ICMP, Protocol.ICMPV6):
         return f"{protocol.name}/{port}"
     return f"{port}/{protocol.name}" if port else protocol.name

@@ -16,7 +16,7 @@ from flowwatch.decode.columns import Columns
 from flowwatch.edges import Activity, Edges, Ints
 from flowwatch.hubble import flow_pb2
 from flowwatch.intern import Interned, Interner, News
-from flowwatch.model import Finding, Protocol, Side
+from flowwatch.model import Finding, Identity, Protocol, Side
 from flowwatch.shapes import Classes
 
 _TEXTS = pa.list_(pa.string())
@@ -33,6 +33,18 @@ class Rule:
     reason: str
     owner: str
     position: str
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What an earlier run left that the engine needs to go on with the same numbers."""
+
+    nodes: list[tuple[int, str]]
+    identities: list[tuple[int, Identity, str, str]]
+    policies: list[tuple[int, tuple[str, ...]]]
+    next_peer: int
+    edges: pa.Table
+    totals: pa.Table
 
 
 def flow_rows(

@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
@@ -22,21 +21,9 @@ import pyarrow as pa
 from flowwatch import sql
 from flowwatch.errors import QueryError, StoreError
 from flowwatch.model import Identity, Kind
-from flowwatch.rows import code_rows
+from flowwatch.rows import Restored, code_rows
 
 SCHEMA_VERSION = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Restored:
-    """What an earlier run left that the engine needs to go on with the same numbers."""
-
-    nodes: list[tuple[int, str]]
-    identities: list[tuple[int, Identity, str, str]]
-    policies: list[tuple[int, tuple[str, ...]]]
-    next_peer: int
-    edges: pa.Table
-    totals: pa.Table
 
 
 class Store:

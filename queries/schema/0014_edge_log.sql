@@ -11,6 +11,7 @@ SELECT
     END AS destination,
     CASE
         WHEN protocols.name IN ('ICMP', 'ICMPV6') THEN protocols.name || '/' || edges.port
+        WHEN protocols.name = 'NONE' THEN '?'
         WHEN edges.port = 0 THEN protocols.name
         ELSE edges.port || '/' || protocols.name
     END AS service,

@@ -1,0 +1,77 @@
+"""Put a daemon together from a configuration: allowlist, store, engine, receiver.
+
+The one place that turns settings into parts, shared by `run`, `demo` and the tests.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from flowwatch import allowlist as allowlists
+from flowwatch.config import Config
+from flowwatch.daemon import Daemon
+from flowwatch.engine import Engine
+from flowwatch.model import Snapshot
+from flowwatch.receive import Receiver
+from flowwatch.receive.relay import RelayReceiver
+from flowwatch.rows import Rule
+from flowwatch.service import Service
+from flowwatch.store import Store, claim
+
+log = logging.getLogger("flowwatch")
+
+
+def load_allowlist(paths: Sequence[Path], now: float) -> allowlists.Allowlist | None:
+    """Read the declared allowlist; None where none is configured. Raises `AllowlistError`."""
+    return allowlists.load(paths, now) if paths else None
+
+
+def stored_rules(allowlist: allowlists.Allowlist | None) -> tuple[Rule, ...]:
+    """The rules as the store keeps them."""
+    rules = allowlist.rules if allowlist else ()
+    return tuple(Rule(rule.id, rule.title, rule.reason, rule.owner, f"{rule.file}:{rule.line}") for rule in rules)
+
+
+@contextmanager
+def running(
+    config: Config, receiver: Receiver | None = None, clock: Callable[[], float] = time.time
+) -> Iterator[tuple[Daemon, Service]]:
+    """A daemon that runs, stores, serves and alerts while the context lasts, then stops in order:
+    receive no more, commit, tell Alertmanager, close the file."""
+    now = clock()
+    allowlist = load_allowlist(config.allowlist, now)
+    rules = stored_rules(allowlist)
+    store = Store(config.store.path, memory_limit=config.store.memory_limit)
+    try:
+        engine = Engine(
+            cluster=config.cluster,
+            allowlist=allowlist,
+            rules=rules,
+            settle=config.judge.settle,
+            active_for=config.judge.active_for,
+        )
+        engine.restore(store.restore(), now)
+        source = receiver or RelayReceiver(config.hubble)
+        daemon = Daemon(config, source, store, engine, rules, clock=clock)
+        with Service(daemon, config, clock) as service, claim(config.store.path, service.address):
+            daemon.start()
+            try:
+                yield daemon, service
+            finally:
+                daemon.stop()
+    finally:
+        store.close()
+
+
+def watch(daemon: Daemon, stop: threading.Event, show: Callable[[Snapshot], None], every: float = 0.5) -> None:
+    """Show snapshots until `stop` is set or the daemon ends; raises what ended it."""
+    while not stop.wait(every) and not daemon.ended.is_set():
+        show(daemon.snapshot)
+    show(daemon.snapshot)
+    if daemon.failure:
+        raise daemon.failure

@@ -1,0 +1,275 @@
+"""The wiring: the only module with threads and queues.
+
+    receiver ─► ingest thread ─► engine ─► queue ─► writer thread ─► store
+                     │ every tick
+                     └─► snapshot ─► alerts ─► notifier   (event loop thread)
+                            ├─► metrics, HTTP API, page   (event loop thread)
+                            └─► terminal                  (whoever called `run`)
+
+Data travels to the right only. What the threads share is the queue, which is bounded, and the newest
+snapshot, which is immutable. When the writer cannot keep up or the disk refuses, rows wait in the
+engine up to a limit; beyond it the oldest rows are given up and counted, while judging goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+
+import pyarrow as pa
+
+from flowwatch import __version__
+from flowwatch.codes import FlowClass
+from flowwatch.config import Config
+from flowwatch.engine import Counts, Engine
+from flowwatch.errors import FlowwatchError, StoreError
+from flowwatch.metrics import Metrics
+from flowwatch.model import Finding, Snapshot
+from flowwatch.receive import Receiver
+from flowwatch.rows import Rule
+from flowwatch.store import Store
+
+log = logging.getLogger("flowwatch.daemon")
+
+TICK = 0.5
+"""Seconds between two evaluations of the findings."""
+MAX_PENDING_ROWS = 1_000_000
+"""Flow rows kept in memory while the store cannot take them."""
+RETRY_STORE = 1.0
+RATE_WINDOW = 5.0
+RETAIN_EVERY = 600.0
+
+Tables = dict[str, pa.Table]
+
+
+class Daemon:
+    """Receives, judges and stores until it is stopped or its source ends."""
+
+    def __init__(
+        self,
+        config: Config,
+        receiver: Receiver,
+        store: Store,
+        engine: Engine,
+        rules: Sequence[Rule],
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.config = config
+        self.store = store
+        self.metrics = Metrics()
+        self.metrics.expect_classes(flow_class.label for flow_class in FlowClass)
+        self.metrics.allowlist_loaded(clock())
+        self.ended = threading.Event()
+        """Set when the source has ended by itself or a thread died."""
+        self.failure: BaseException | None = None
+        self.alert_counts: dict[str, int] = {}
+        """Alerts by state, written by whoever runs them."""
+        self._receiver = receiver
+        self._engine = engine
+        self._rules = rules
+        self._clock = clock
+        self._started = clock()
+        self._totals: Counter[str] = Counter()
+        self._verdicts: Counter[str] = Counter()
+        self._classes: Counter[str] = Counter()
+        self._lost: Counter[str] = Counter()
+        self._rates: deque[tuple[float, int]] = deque()
+        self._commits: queue.Queue[Tables | None] = queue.Queue(maxsize=2)
+        self._stopping = threading.Event()
+        self._rows_stored = store.count_flows()
+        self._store_error = ""
+        self._known: set[str] = set()
+        self._beat = {"ingest": clock(), "writer": clock()}
+        self._snapshot = self._observe([])
+        self._threads = [
+            threading.Thread(target=self._guard, args=(self._ingest,), name="ingest", daemon=True),
+            threading.Thread(target=self._guard, args=(self._write,), name="writer", daemon=True),
+        ]
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The newest snapshot."""
+        return self._snapshot
+
+    def beats(self) -> dict[str, float]:
+        """When each thread last showed a sign of life."""
+        return dict(self._beat)
+
+    def start(self) -> None:
+        """Begin."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self, deadline: float = 10.0) -> None:
+        """Stop receiving, commit what was received, and end the threads. The store stays its maker's to close."""
+        self._stopping.set()
+        self._receiver.stop()
+        end = time.monotonic() + deadline
+        for thread in self._threads:
+            thread.join(max(end - time.monotonic(), 0.1))
+
+    # ── the ingest thread ────────────────────────────────────────────────────────────────────────
+
+    def _ingest(self) -> None:
+        tick = commit = self._clock()
+        for messages in self._receiver.batches():
+            now = self._beat["ingest"] = self._clock()
+            if messages:
+                self._note(self._engine.ingest(messages, now))
+            self._engine.coverage.interrupted = self._receiver.status.state != "streaming"
+            settings = self.config.store
+            if now - commit >= settings.commit_interval or self._engine.pending_rows >= settings.commit_rows:
+                commit = now
+                self._hand_over(now)
+            if now - tick >= TICK:
+                tick = now
+                self._evaluate(now)
+        now = self._clock()
+        self._evaluate(now)
+        self._commits.put(self._engine.drain(now, self._snapshot.findings))
+        self._commits.put(None)
+
+    def _note(self, counts: Counts) -> None:
+        metrics = self.metrics
+        metrics.flows(counts.verdicts, counts.last_flow)
+        metrics.classes(counts.classes)
+        metrics.square_flows(counts.squares)
+        metrics.policy_drops(counts.drops)
+        metrics.undecodable(counts.undecodable)
+        for source, events in counts.lost.items():
+            metrics.lost(source, events)
+        for stage, seconds in counts.seconds.items():
+            metrics.spent(stage, seconds)
+        self._totals["flows"] += counts.flows
+        self._classes.update(counts.classes)
+        self._lost.update(counts.lost)
+        for (verdict, _), flows in counts.verdicts.items():
+            self._verdicts[verdict] += flows
+
+    def _hand_over(self, now: float) -> None:
+        """Give the writer what there is, if it can take it."""
+        if not self._commits.full():
+            self._commits.put(self._engine.drain(now, self._snapshot.findings))
+            return
+        shed = self._engine.shed(MAX_PENDING_ROWS)
+        if shed:
+            self._lost["flowwatch"] += shed
+            self.metrics.lost("flowwatch", shed)
+            log.warning("gave up flow rows the store cannot take: rows=%d error=%s", shed, self._store_error or "slow")
+
+    def _evaluate(self, now: float) -> None:
+        findings = self._engine.current(now)
+        for finding in findings:
+            if finding.fingerprint not in self._known:
+                self.metrics.opened(finding.square)
+                log.info("finding: square=%s fingerprint=%s %s", finding.square, finding.fingerprint, finding.sentence)
+        self._known = {finding.fingerprint for finding in findings}
+        self._snapshot = self._observe(findings)
+        self.metrics.follow(self._receiver.status)
+        self.metrics.observe(self._snapshot)
+
+    def _observe(self, findings: Sequence[Finding]) -> Snapshot:
+        now, status, engine = self._clock(), self._receiver.status, self._engine
+        watched = now - self._started
+        judge = self.config.judge
+        coverage = engine.coverage.ratio()
+        may_be_unused = watched >= judge.unused_after and coverage >= judge.min_coverage
+        return Snapshot(
+            now=now,
+            started=self._started,
+            version=__version__,
+            cluster=self.config.cluster,
+            source=self._receiver.name,
+            stream=status.state,
+            stream_error=status.error,
+            flows=self._totals["flows"],
+            flows_per_second=self._rate(now),
+            verdicts=dict(self._verdicts),
+            classes=dict(self._classes),
+            squares={str(square): edges for square, edges in engine.findings.counts(now).items()},
+            lost=dict(self._lost),
+            nodes=engine.coverage.nodes(),
+            coverage=coverage,
+            findings=tuple(findings),
+            alerts=dict(self.alert_counts),
+            rules=len(self._rules),
+            unused_rules=engine.unused_rules() if may_be_unused else (),
+            rows_stored=self._rows_stored,
+            pending_rows=engine.pending_rows,
+            store_path=str(self.store.path),
+            store_error=self._store_error,
+        )
+
+    def _rate(self, now: float) -> float:
+        self._rates.append((now, self._totals["flows"]))
+        while self._rates[0][0] < now - RATE_WINDOW:
+            self._rates.popleft()
+        since, flows = self._rates[0]
+        return (self._totals["flows"] - flows) / (now - since) if now > since else 0.0
+
+    # ── the writer thread ────────────────────────────────────────────────────────────────────────
+
+    def _write(self) -> None:
+        retained = self._clock()
+        while True:
+            try:
+                tables = self._commits.get(timeout=1.0)
+            except queue.Empty:
+                self._beat["writer"] = self._clock()
+                continue
+            if tables is None:
+                return
+            self._commit(tables)
+            if self._clock() - retained >= RETAIN_EVERY:
+                retained = self._clock()
+                self._retain(retained)
+
+    def _commit(self, tables: Tables) -> None:
+        """Commit, trying again for as long as it takes: later commits build on this one's numbers."""
+        while True:
+            begun = time.perf_counter()
+            self._beat["writer"] = self._clock()
+            try:
+                rows = self.store.commit(tables)
+            except StoreError as error:
+                if not self._store_error:
+                    log.error("the store refuses, trying again until it does not: %s", error)
+                self._store_error = str(error)
+                self.metrics.store_failed()
+                if self._stopping.wait(RETRY_STORE):
+                    log.error("stopped with rows that could not be stored: %s", error)
+                    return
+                continue
+            seconds = time.perf_counter() - begun
+            if self._store_error:
+                log.info("the store works again")
+            self._store_error = ""
+            self._rows_stored += rows
+            self.metrics.committed(rows, seconds)
+            self.metrics.spent("store", seconds)
+            self.metrics.store_size(self.store.size())
+            return
+
+    def _retain(self, now: float) -> None:
+        try:
+            self.store.retain(now - self.config.store.retention)
+        except StoreError as error:
+            self.metrics.store_failed()
+            log.error("old flows could not be deleted: %s", error)
+
+    def _guard(self, work: Callable[[], None]) -> None:
+        """A thread that dies ends the process with its reason: half a pipeline must not look alive."""
+        try:
+            work()
+        except BaseException as error:
+            self.failure = error
+            if not isinstance(error, FlowwatchError):
+                log.exception("the %s thread died", threading.current_thread().name)
+        finally:
+            if threading.current_thread().name == "ingest" or self.failure:
+                self.ended.set()

@@ -1,0 +1,195 @@
+"""What runs beside the ingest: the HTTP surface and the alerts, in one event loop of its own thread.
+
+It only reads the daemon's newest snapshot. Alerts advance once a second; sending never waits for
+anybody. Serving goes on however badly the stream or the store is doing, and says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+import pyarrow as pa
+from aiohttp import web as aiohttp_web
+
+from flowwatch import alerts, report, sql, web
+from flowwatch.config import Config
+from flowwatch.daemon import Daemon
+from flowwatch.errors import FlowwatchError
+from flowwatch.model import Snapshot
+from flowwatch.notify import Notifier, NotifySettings
+
+log = logging.getLogger("flowwatch.service")
+
+ALERT_TICK = 1.0
+STALE_BEAT = 60.0
+"""Seconds without a sign of life after which a thread counts as stuck."""
+
+
+class DaemonView:
+    """What the HTTP surface may know of a daemon (`web.View`)."""
+
+    def __init__(self, daemon: Daemon, clock: Callable[[], float] = time.time) -> None:
+        self._daemon = daemon
+        self._clock = clock
+
+    def snapshot(self) -> Snapshot:
+        """The newest snapshot."""
+        return self._daemon.snapshot
+
+    def metrics(self, accept: str) -> tuple[bytes, str]:
+        """The metrics in the format asked for."""
+        return self._daemon.metrics.exposition(accept)
+
+    def health(self) -> Mapping[str, str]:
+        """Every thread showed a sign of life lately."""
+        now = self._clock()
+        return {
+            name: "ok" if now - beat < STALE_BEAT else f"no sign of life for {now - beat:.0f} s"
+            for name, beat in self._daemon.beats().items()
+        }
+
+    def ready(self) -> Mapping[str, str]:
+        """The store takes rows and flows are streaming."""
+        snapshot = self._daemon.snapshot
+        waiting = f"{snapshot.stream}{f': {snapshot.stream_error}' if snapshot.stream_error else ''}"
+        return {
+            "store": snapshot.store_error or "ok",
+            "stream": "ok" if snapshot.stream == "streaming" else waiting,
+        }
+
+    async def query(self, name: str, params: Mapping[str, str]) -> web.QueryResult:
+        """Run a named query in a thread of its own."""
+        query = sql.report(name)
+        values = report.parameters(query, params, self._clock())
+        table = await asyncio.to_thread(self._daemon.store.query, query, values)
+        columns = [column.to_pylist() for column in table.columns]
+        rows = list(zip(*columns, strict=True))
+        return web.QueryResult(tuple(table.column_names), rows, lambda: _arrow(table))
+
+    def queries(self) -> Sequence[Mapping[str, object]]:
+        """The named queries."""
+        return report.described()
+
+
+def _arrow(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue())
+
+
+class Service:
+    """Serves and alerts while the context lasts; `address` is where."""
+
+    def __init__(self, daemon: Daemon, config: Config, clock: Callable[[], float] = time.time) -> None:
+        self._daemon = daemon
+        self._config = config
+        self._clock = clock
+        self._loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        self._stop: asyncio.Event | None = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="service", daemon=True)
+        self.address = ""
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._ready.wait()
+        if self._error:
+            raise FlowwatchError(
+                f"web.listen: cannot listen on {self._config.web.listen}: {self._error}"
+            ) from self._error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._stop is not None:
+            self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(10.0)
+
+    def _run(self) -> None:
+        try:
+            self._loop.run_until_complete(self._serve())
+        except OSError as error:
+            self._error = error
+        finally:
+            self._ready.set()
+            self._loop.close()
+
+    async def _serve(self) -> None:
+        self._stop = asyncio.Event()
+        settings = self._config.web
+        loopback = settings.host in ("127.0.0.1", "localhost", "::1")
+        app = web.build(DaemonView(self._daemon, self._clock), web.LOOPBACK_NAMES if loopback else ())
+        runner = aiohttp_web.AppRunner(app, access_log=None)
+        await runner.setup()
+        try:
+            site = aiohttp_web.TCPSite(runner, settings.host, settings.port, shutdown_timeout=1.0)
+            await site.start()
+            self.address = f"http://{_authority(settings.host, runner.addresses[0][1])}"
+            async with aiohttp.ClientSession() as session:
+                notifier = Notifier(
+                    self._config.alerts.alertmanagers, self._notify_settings(), self._daemon.metrics, session
+                )
+                notifier.start()
+                self._ready.set()
+                await self._alert(notifier)
+                await notifier.close(2.0)
+        finally:
+            await runner.cleanup()
+
+    async def _alert(self, notifier: Notifier) -> None:
+        """Advance the alerts until told to stop."""
+        assert self._stop is not None
+        settings = self._alert_settings()
+        active: dict[str, alerts.Alert] = {}
+        while True:
+            now, snapshot = self._clock(), self._daemon.snapshot
+            active, transitions = alerts.step(
+                active, snapshot.findings, now, settings, blind=snapshot.stream != "streaming"
+            )
+            for transition in transitions:
+                alert = transition.alert
+                log.info("alert: name=%s fingerprint=%s reason=%s", alert.name, alert.fingerprint, transition.reason)
+            due = alerts.due(active, now, settings)
+            notifier.enqueue(alerts.payload(due, now, settings))
+            active = alerts.sent(active, due, now)
+            self._daemon.alert_counts = dict(Counter(str(alert.state) for alert in active.values()))
+            try:
+                await asyncio.wait_for(self._stop.wait(), ALERT_TICK)
+            except TimeoutError:
+                continue
+            return
+
+    def _alert_settings(self) -> alerts.AlertSettings:
+        wanted = self._config.alerts
+        return alerts.AlertSettings(
+            for_=wanted.for_,
+            keep_firing_for=wanted.keep_firing_for,
+            resend_interval=wanted.resend_interval,
+            resolved_retention=wanted.resolved_retention,
+            labels=wanted.labels,
+            external_url=wanted.external_url or self.address,
+        )
+
+    def _notify_settings(self) -> NotifySettings:
+        wanted = self._config.alerts
+        return NotifySettings(
+            timeout=wanted.timeout,
+            username=wanted.basic_auth.username,
+            password_file=wanted.basic_auth.password_file,
+            bearer_token_file=wanted.bearer_token_file,
+        )
+
+
+def _authority(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
