@@ -35,6 +35,8 @@ class Shape:
     destination_local: bool = False
     health: bool = False
     same_endpoint: bool = False
+    stale_identity: bool = False
+    """An end is labelled as world although its address is known to be a pod's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,8 @@ def decide(shape: Shape) -> Decision:  # noqa: PLR0911 - one trap after the othe
         return Decision(FlowClass.REPLY, _side(shape), swapped=True)
     if shape.same_endpoint:
         return Decision(FlowClass.SELF)
+    if shape.stale_identity:
+        return Decision(FlowClass.STALE_IDENTITY, _side(shape))
     if shape.verdict == Verdict.DROPPED:
         return _decide_drop(shape)
     if shape.verdict == Verdict.AUDIT:

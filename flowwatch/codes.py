@@ -53,6 +53,8 @@ class FlowClass(IntEnum):
     TRANSIT = 19
     """Passing a node that hosts neither end; the ends report it themselves."""
     DEBUG = 20
+    STALE_IDENTITY = 21
+    """A pod's address carried the identity of the world: a node's address cache lagged behind."""
 
     @property
     def label(self) -> str:

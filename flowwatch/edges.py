@@ -40,6 +40,10 @@ class Allowlist(Interface):
 
     def judge(self, edge: Edge, now: float) -> Judgement: ...
 
+    def address_class(self, ip: str) -> tuple[int, int]:
+        """Equal for addresses outside the cluster that no rule tells apart: as client, and as server. 0: no
+        rule goes by this address."""
+
 
 class NoAllowlist:
     """Nothing is declared, so nothing can be judged: flows are only recorded."""
@@ -47,6 +51,10 @@ class NoAllowlist:
     def judge(self, edge: Edge, now: float) -> Judgement:  # noqa: ARG002
         """Every edge is outside what is declared."""
         return Judgement(Declared.UNGOVERNED, "no allowlist is configured")
+
+    def address_class(self, ip: str) -> tuple[int, int]:  # noqa: ARG002
+        """No rule, no difference."""
+        return 0, 0
 
 
 @dataclass(frozen=True, slots=True)

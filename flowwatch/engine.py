@@ -81,9 +81,10 @@ class Engine:
         active_for: float = 900.0,
         decoder: Decoder | None = None,
     ) -> None:
-        self.interner = Interner()
+        declared = allowlist or NoAllowlist()
+        self.interner = Interner(declared.address_class)
         self.coverage = Coverage(cluster)
-        self.edges = Edges(self.interner, allowlist or NoAllowlist())
+        self.edges = Edges(self.interner, declared)
         self.findings = Findings(self.edges, settle, active_for)
         self.decoder = decoder or best_decoder()
         self._classifier = Classifier()
@@ -284,8 +285,8 @@ class Engine:
         """Go on from what an earlier run stored: the same numbers, the same names, the edges and their totals."""
         self.interner.restore(restored.nodes, restored.identities, restored.policies, restored.next_peer)
         for row in restored.edges.to_pylist():
-            client = self.interner.party_number(row["client_identity"], "", ())
-            server = self.interner.party_number(row["server_identity"], row["server_ip"], tuple(row["server_names"]))
+            client = self.interner.stored_client(row["client_identity"], row["client_ip"])
+            server = self.interner.stored_server(row["server_identity"], row["server_ip"], tuple(row["server_names"]))
             number = self.edges.restore(client, server, row["protocol"], row["port"], row["first_seen"], now)
             if number != row["edge"]:
                 raise ValueError(f"edge {row['edge']} is not in its place")
@@ -308,6 +309,7 @@ class Engine:
     def reload(self, allowlist: Allowlist, rules: Sequence[Rule], now: float) -> None:
         """Judge every edge anew by a changed allowlist."""
         self._rules, self._rules_pending, self._all_edges_pending = rules, True, True
+        self.interner.address_class = allowlist.address_class
         self.edges.rejudge(allowlist, now)
 
 
@@ -342,6 +344,7 @@ def _classifiable(columns: Columns, interned: Interned) -> Flows:
         destination_local=interned.destination_local,
         health=interned.health,
         same_endpoint=interned.same_endpoint,
+        stale_identity=interned.stale_identity,
     )
 
 

@@ -7,7 +7,7 @@ survive a restart.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -64,15 +64,27 @@ class Interned:
     destination_local: Ints
     health: Ints
     same_endpoint: Ints
+    stale_identity: Ints
+    """An end is labelled as world although its address is a pod's."""
     allowed_by: Ints
     """Policy-set numbers; 0 is the empty set."""
     denied_by: Ints
 
 
+AddressClass = Callable[[str], tuple[int, int]]
+
+
+def _one_class(ip: str) -> tuple[int, int]:  # noqa: ARG001
+    """No address is told from another."""
+    return 0, 0
+
+
 class Interner:
     """Hands out the numbers. One thread uses it."""
 
-    def __init__(self) -> None:
+    def __init__(self, address_class: AddressClass = _one_class) -> None:
+        """`address_class` says which addresses the allowlist tells apart (see `Allowlist.address_class`)."""
+        self.address_class = address_class
         self.nodes: dict[str, int] = {}
         self.identities: list[Identity] = []
         self.workloads: list[tuple[str, str]] = []
@@ -84,10 +96,14 @@ class Interner:
         self._peer_numbers: dict[tuple[int, str, str], int] = {}
         self._policy_numbers: dict[tuple[str, ...], int] = {(): 0}
         self._policy_encodings: dict[bytes, int] = {b"": 0}
-        self._party_numbers: dict[tuple[int, str, tuple[str, ...]], int] = {}
+        self._party_numbers: dict[tuple[int, int, str, tuple[str, ...]], int] = {}
         self.peer_identity = GrowingInts()
         self._peer_as_client = GrowingInts()
         self._peer_as_server = GrowingInts()
+        self._peer_is_stale = GrowingInts()
+        self._world_ips: dict[int, str] = {}
+        self._world_peers: dict[str, list[int]] = {}
+        self._pod_ips: set[str] = set()
         self._next_peer = 0
         self._news = News()
 
@@ -100,6 +116,7 @@ class Interner:
         identity = self.peer_identity.values
         is_health = np.array([i.kind is Kind.HEALTH for i in self.identities] or [False])
         is_pod = np.array([i.kind is Kind.POD for i in self.identities] or [False])
+        stale = self._peer_is_stale.values
         health = is_health[identity[source]] | is_health[identity[destination]]
         return Interned(
             self._nodes(columns.node),
@@ -109,6 +126,7 @@ class Interner:
             destination_local,
             health.astype(np.int64),
             ((source == destination) & is_pod[identity[source]]).astype(np.int64),
+            stale[source] | stale[destination],
             self._policy_sets(columns.allowed_by),
             self._policy_sets(columns.denied_by),
         )
@@ -127,7 +145,7 @@ class Interner:
             is_world = np.array([i.kind is Kind.WORLD for i in self.identities])
             has_name = np.array([bool(name) for name in names])
             named = np.flatnonzero(is_world[identity] & has_name[codes] & ~swapped)
-            pairs, inverse = np.unique(identity[named] * len(names) + codes[named], return_inverse=True)
+            pairs, inverse = np.unique(server[named] * len(names) + codes[named], return_inverse=True)
             numbers = [self._named_party(int(pair) // len(names), names[int(pair) % len(names)]) for pair in pairs]
             servers[named] = np.array(numbers, dtype=np.int64)[inverse] if numbers else servers[named]
         return clients, servers
@@ -218,29 +236,46 @@ class Interner:
         self.peer_identity.set(number, identity)
         meaning = self.identities[identity]
         if meaning.kind is Kind.WORLD:
-            # Clients out there are one party: whoever scans a public address must not make an edge each.
             plain = self.identity(without_addresses(meaning))
             names = names_in(meaning)
-            self._peer_as_client.set(number, self._party(plain, "", ()))
-            self._peer_as_server.set(number, self._party(plain, "" if names else ip, names))
+            as_client, as_server = self.address_class(ip)
+            # Clients out there are one party for each class of addresses that the allowlist tells apart:
+            # whoever scans a public address must not make an edge each.
+            self._peer_as_client.set(number, self._party(plain, as_client, ip if as_client else "", ()))
+            self._peer_as_server.set(number, self._world_party(plain, as_server, ip, names))
+            self._world_ips[number] = ip
+            self._world_peers.setdefault(ip, []).append(number)
+            self._peer_is_stale.set(number, int(ip in self._pod_ips))
         else:
-            party = self._party(identity, "", ())
+            party = self._party(identity, 0, "", ())
             self._peer_as_client.set(number, party)
             self._peer_as_server.set(number, party)
+            self._peer_is_stale.set(number, 0)
+            if meaning.kind is Kind.POD and ip and ip not in self._pod_ips:
+                self._pod_ips.add(ip)
+                for stale in self._world_peers.get(ip, ()):
+                    self._peer_is_stale.set(stale, 1)
 
-    def _named_party(self, identity: int, joined: str) -> int:
-        meaning = self.identities[identity]
+    def _named_party(self, peer: int, joined: str) -> int:
+        meaning, ip = self.identities[int(self.peer_identity.values[peer])], self._world_ips[peer]
         names = sorted({name.rstrip(".").lower() for name in joined.split(",")} | set(names_in(meaning)))
-        return self._party(self.identity(without_addresses(meaning)), "", tuple(names))
+        return self._world_party(self.identity(without_addresses(meaning)), self.address_class(ip)[1], ip, tuple(names))
 
-    def _party(self, identity: int, ip: str, names: tuple[str, ...]) -> int:
-        key = (identity, ip, names)
+    def _world_party(self, identity: int, address_class: int, ip: str, names: tuple[str, ...]) -> int:
+        """A server out there: by its names and the class of its address, or by its address where it has no name."""
+        if not names:
+            return self._party(identity, 0, ip, ())
+        return self._party(identity, address_class, ip if address_class else "", names)
+
+    def _party(self, identity: int, address_class: int, ip: str, names: tuple[str, ...]) -> int:
+        # Within a class one address stands for all.
+        key = (identity, address_class, "" if address_class else ip, names)
         number = self._party_numbers.get(key)
         if number is None:
             if len(self.parties) >= MAX_PARTIES and (ip or names):
-                return self._party(identity, "", ())
+                return self._party(identity, 0, "", ())
             number = self._party_numbers[key] = len(self.parties)
-            self.parties.append(key)
+            self.parties.append((identity, ip, names))
         return number
 
     def _policy_sets(self, column: pa.DictionaryArray) -> Ints:
@@ -286,9 +321,15 @@ class Interner:
         self._next_peer = next_peer
         self.drain()
 
-    def party_number(self, identity: int, ip: str, names: tuple[str, ...]) -> int:
-        """The party number of a stored edge's end."""
-        return self._party(identity, ip, names)
+    def stored_client(self, identity: int, ip: str) -> int:
+        """The party number of a stored edge's client."""
+        return self._party(identity, self.address_class(ip)[0] if ip else 0, ip, ())
+
+    def stored_server(self, identity: int, ip: str, names: tuple[str, ...]) -> int:
+        """The party number of a stored edge's server."""
+        if not names:
+            return self._party(identity, 0, ip, ())
+        return self._world_party(identity, self.address_class(ip)[1] if ip else 0, ip, names)
 
 
 def policy_name(policy: flow_pb2.Policy) -> str:

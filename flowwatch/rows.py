@@ -128,13 +128,13 @@ def edge_rows(numbers: Iterable[int], edges: Edges, interner: Interner) -> pa.Ta
         judgement = edges.judgement(number)
         rows.append(
             (
-                number, client[0], identity, ip, list(names), int(edges.protocol.values[number]),
+                number, client[0], client[1], identity, ip, list(names), int(edges.protocol.values[number]),
                 int(edges.port.values[number]), int(edges.first_seen.values[number]) // 1000, judgement.declared.value,
                 judgement.rule, judgement.nearest, list(judgement.differs), judgement.reason,
             )
         )  # fmt: skip
     return _table(
-        rows, edge=pa.int32(), client_identity=pa.int32(), server_identity=pa.int32(), server_ip=pa.string(),
+        rows, edge=pa.int32(), client_identity=pa.int32(), client_ip=pa.string(), server_identity=pa.int32(), server_ip=pa.string(),
         server_names=_TEXTS, protocol=pa.int32(), port=pa.int32(), first_seen=_US, declared=pa.string(),
         rule=pa.string(), nearest_rule=pa.string(), differs=_TEXTS, reason=pa.string(),
     )  # fmt: skip

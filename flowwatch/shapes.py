@@ -33,7 +33,7 @@ Ints = npt.NDArray[np.int64]
 _WIDTHS = (  # bits per field, low to high, in the order of `Shape`
     ("event", 8), ("point", 7), ("verdict", 4), ("drop", 2), ("direction", 2), ("reply", 2), ("trace_reason", 4),
     ("protocol", 3), ("flags", 2), ("icmp", 2), ("ports", 2), ("l7", 2), ("source_local", 1),
-    ("destination_local", 1), ("health", 1), ("same_endpoint", 1),
+    ("destination_local", 1), ("health", 1), ("same_endpoint", 1), ("stale_identity", 1),
 )  # fmt: skip
 
 
@@ -60,6 +60,7 @@ def unpack(packed: int) -> Shape:
         destination_local=bool(values["destination_local"]),
         health=bool(values["health"]),
         same_endpoint=bool(values["same_endpoint"]),
+        stale_identity=bool(values["stale_identity"]),
     )
 
 
@@ -90,7 +91,7 @@ class Flows:
     """The columns `classify` reads, one element per flow, all int64 and as Hubble numbers them.
 
     `drop_reason` is the code; `tcp_flags` are bits (FIN 1, SYN 2, RST 4, PSH 8, ACK 16 …); `destination_port` is the
-    type for ICMP; `reply` is a `Reply`; the last four are 0 or 1.
+    type for ICMP; `reply` is a `Reply`; the last five are 0 or 1.
     """
 
     event: Ints
@@ -109,6 +110,7 @@ class Flows:
     destination_local: Ints
     health: Ints
     same_endpoint: Ints
+    stale_identity: Ints
 
 
 def pack(flows: Flows) -> Ints:
@@ -139,6 +141,7 @@ def pack(flows: Flows) -> Ints:
         "destination_local": flows.destination_local,
         "health": flows.health,
         "same_endpoint": flows.same_endpoint,
+        "stale_identity": flows.stale_identity,
     }
     packed = np.zeros(len(flows.event), dtype=np.int64)
     shift = 0

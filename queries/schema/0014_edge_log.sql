@@ -3,7 +3,11 @@
 CREATE OR REPLACE VIEW edge_log AS
 SELECT
     edges.edge,
-    CASE clients.kind WHEN 'pod' THEN clients.namespace || '/' || clients.workload ELSE clients.kind END AS source,
+    CASE clients.kind
+        WHEN 'pod' THEN clients.namespace || '/' || clients.workload
+        WHEN 'world' THEN coalesce(nullif(edges.client_ip, ''), 'world')
+        ELSE clients.kind
+    END AS source,
     CASE servers.kind
         WHEN 'pod' THEN servers.namespace || '/' || servers.workload
         WHEN 'world' THEN coalesce(edges.server_names[1], nullif(edges.server_ip, ''), 'world')
