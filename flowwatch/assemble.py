@@ -5,7 +5,6 @@ The one place that turns settings into parts, shared by `run`, `demo` and the te
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +22,8 @@ from flowwatch.rows import Rule
 from flowwatch.service import Service
 from flowwatch.store import Store, claim
 
-log = logging.getLogger("flowwatch")
+OVERLAP = 10.0
+"""Seconds: nodes' flows reach us out of order by less than this."""
 
 
 def load_allowlist(paths: Sequence[Path], now: float) -> allowlists.Allowlist | None:
@@ -56,7 +56,10 @@ def running(
             active_for=config.judge.active_for,
         )
         engine.restore(store.restore(), now)
-        source = receiver or RelayReceiver(config.hubble)
+        # A stream that is opened again asks for what it missed; the engine leaves out what it had.
+        source = receiver or RelayReceiver(
+            config.hubble, since=lambda: engine.newest - OVERLAP if engine.newest else None
+        )
         daemon = Daemon(config, source, store, engine, rules, clock=clock)
         with Service(daemon, config, clock) as service, claim(config.store.path, service.address):
             daemon.start()
@@ -68,10 +71,14 @@ def running(
         store.close()
 
 
-def watch(daemon: Daemon, stop: threading.Event, show: Callable[[Snapshot], None], every: float = 0.5) -> None:
+def watch(
+    daemon: Daemon, stop: threading.Event, show: Callable[[Snapshot], None] | None = None, every: float = 0.5
+) -> None:
     """Show snapshots until `stop` is set or the daemon ends; raises what ended it."""
     while not stop.wait(every) and not daemon.ended.is_set():
+        if show:
+            show(daemon.snapshot)
+    if show:
         show(daemon.snapshot)
-    show(daemon.snapshot)
     if daemon.failure:
         raise daemon.failure

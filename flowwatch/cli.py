@@ -117,7 +117,7 @@ def _run(settings: config.Config, stop: threading.Event, live: bool) -> None:
                 watch(daemon, stop, view.show)
             return
         logging.getLogger("flowwatch").info("serving: %s", " ".join(f"{name}={url}" for name, url in addresses.items()))
-        watch(daemon, stop, lambda snapshot: None)
+        watch(daemon, stop)
 
 
 @cli.command(name="replay")
@@ -155,19 +155,21 @@ def replay_command(
             )
             if store is not None:
                 engine.restore(store.restore(), time.time())
-            where = {"file": "", "read": 0, "total": 0}
+            where = ("", 0, 0)
 
             def moved(file: str, read: int, total: int) -> None:
-                where.update(file=file, read=read, total=total)
+                nonlocal where
+                where = (file, read, total)
 
             def broken(file: str, line: int, message: str) -> None:
                 console.print(f"{file}:{line}: {message}", markup=False, highlight=False, soft_wrap=True)
 
             receiver = CaptureReceiver(files, strict=strict, on_broken=broken, on_progress=moved)
-            result = replay(
-                receiver, engine, settle, store,
-                lambda flows: progress.update(str(where["file"]), int(where["read"]), int(where["total"]), flows, receiver.status.broken),
-            )  # fmt: skip
+
+            def told(flows: int) -> None:
+                progress.update(*where, flows, receiver.status.broken)
+
+            result = replay(receiver, engine, settle, store, told)
     finally:
         if store is not None:
             store.close()
@@ -221,9 +223,15 @@ def _print_summary(console: Console, result: Replayed, judged: bool) -> None:
 )
 @CONFIG_OPTION
 def query(
-    name: str | None, listing: bool, since: str | None, until: str | None, form: str, output: Path | None, database: Path | None,
+    name: str | None,
+    listing: bool,
+    since: str | None,
+    until: str | None,
+    form: str,
+    output: Path | None,
+    database: Path | None,
     path: Path | None,
-) -> None:  # fmt: skip
+) -> None:
     """Run one of the named queries; while a daemon owns the database, the daemon is asked."""
     if listing or not name:
         rows = [[entry["name"], entry["doc"]] for entry in report.described()]

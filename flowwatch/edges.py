@@ -18,7 +18,7 @@ import numpy.typing as npt
 from flowwatch.codes import Evidence
 from flowwatch.growing import GrowingInts
 from flowwatch.intern import Interner
-from flowwatch.judge import DECLARED_CODES, DeclaredCode, Judged, Seen, judge
+from flowwatch.judge import DECLARED_CODES, Judged, Seen, judge
 from flowwatch.model import Declared, Edge, Judgement, Kind, Protocol, Side
 
 Ints = npt.NDArray[np.int64]
@@ -27,6 +27,7 @@ Bools = npt.NDArray[np.bool_]
 ATTEMPT_WINDOW = 130_000_000_000
 """Nanoseconds within which denied packets of one 5-tuple are retransmits of one attempt."""
 MAX_ATTEMPTS = 200_000
+PROOFS = (Evidence.FORWARDED, Evidence.DROPPED, Evidence.AUDITED)
 
 _NEVER = np.iinfo(np.int64).max
 _PROTOCOLS = tuple(Protocol)
@@ -114,7 +115,9 @@ class Edges:
         self.server_is_pod, self.declared, self.rule = GrowingInts(), GrowingInts(), GrowingInts(-1)
         self.first_seen, self.first_forwarded, self.first_dropped = GrowingInts(), GrowingInts(), GrowingInts()
         self.last_forwarded, self.last_dropped = GrowingInts(), GrowingInts()
-        self.flows = {(e, s): GrowingInts() for e in Evidence for s in Side if e is not Evidence.NONE}
+        self.flows: dict[tuple[Evidence, Side], GrowingInts] = {
+            (evidence, side): GrowingInts() for evidence in PROOFS for side in Side
+        }
         self.verdicts = {key: GrowingInts() for key in self.flows}
         self.openings = {key: GrowingInts() for key in self.flows}
         self.judgements: dict[int, Judgement] = {}
@@ -299,11 +302,6 @@ class Edges:
         counts = [*self.flows.values(), *self.verdicts.values(), *self.openings.values()]
         times = [self.first_forwarded, self.last_forwarded, self.first_dropped, self.last_dropped]
         return [*times, *counts]
-
-
-def is_governed(declared: Ints) -> Bools:
-    """Which edges the allowlist speaks about."""
-    return declared != DeclaredCode.UNGOVERNED
 
 
 def _sums(index: Ints, weights: Ints, size: int) -> Ints:

@@ -71,3 +71,12 @@ def described() -> list[dict[str, object]]:
         {"name": query.name, "doc": query.doc, "params": list(query.params), "columns": query.columns}
         for query in sql.queries("report").values()
     ]
+
+
+def reference() -> str:
+    """A Markdown table of every named query."""
+    lines = ["| query | answers | parameters | columns |", "|---|---|---|---|"]
+    for query in sql.queries("report").values():
+        cells = (f"`{query.name}`", query.doc, ", ".join(query.params), query.columns)
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines)

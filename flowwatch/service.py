@@ -103,10 +103,12 @@ class Service:
     def __enter__(self) -> Self:
         self._thread.start()
         self._ready.wait()
-        if self._error:
+        if isinstance(self._error, OSError):
             raise FlowwatchError(
                 f"web.listen: cannot listen on {self._config.web.listen}: {self._error}"
             ) from self._error
+        if self._error:
+            raise self._error
         return self
 
     def __exit__(
@@ -119,8 +121,10 @@ class Service:
     def _run(self) -> None:
         try:
             self._loop.run_until_complete(self._serve())
-        except OSError as error:
+        except BaseException as error:  # noqa: BLE001 - handed to whoever entered the context
             self._error = error
+            if self._ready.is_set():
+                log.exception("serving and alerting ended")
         finally:
             self._ready.set()
             self._loop.close()
@@ -130,10 +134,10 @@ class Service:
         settings = self._config.web
         loopback = settings.host in ("127.0.0.1", "localhost", "::1")
         app = web.build(DaemonView(self._daemon, self._clock), web.LOOPBACK_NAMES if loopback else ())
-        runner = aiohttp_web.AppRunner(app, access_log=None)
+        runner = aiohttp_web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         try:
-            site = aiohttp_web.TCPSite(runner, settings.host, settings.port, shutdown_timeout=1.0)
+            site = aiohttp_web.TCPSite(runner, settings.host, settings.port)
             await site.start()
             self.address = f"http://{_authority(settings.host, runner.addresses[0][1])}"
             async with aiohttp.ClientSession() as session:

@@ -6,6 +6,7 @@ a few hundred times in the life of the process, and everything per flow is numpy
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,7 +65,7 @@ def unpack(packed: int) -> Shape:
     )
 
 
-def _table(size: int, default: int, entries: dict[int, int]) -> Ints:
+def _table(size: int, default: int, entries: Mapping[int, int]) -> Ints:
     table = np.full(size, default, dtype=np.int64)
     for index, value in entries.items():
         table[index] = value

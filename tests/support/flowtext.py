@@ -21,9 +21,19 @@ from flowwatch.hubble import flow_pb2, observer_pb2
 
 EVENTS = {"drop": 1, "trace": 4, "verdict": 5, "socket": 7, "l7": 129, "none": 0}
 TCP_FLAGS = {"FIN", "SYN", "RST", "PSH", "ACK"}
-_LINE = re.compile(r"\+(?P<at>[\d.]+)s\s+(?P<event>\S+)\s+(?P<words>.*?)\s*(?P<source>\S+)\s+->\s+(?P<destination>\S+)\s*(?P<rest>.*)$")
+_LINE = re.compile(
+    r"\+(?P<at>[\d.]+)s\s+(?P<event>\S+)\s+(?P<words>.*?)\s*(?P<source>\S+)\s+->\s+(?P<destination>\S+)\s*(?P<rest>.*)$"
+)
 _SERVICE = re.compile(r"(\d+)/(TCP|UDP|SCTP)|ICMP/(\d+)|ICMPV6/(\d+)")
-_RESERVED = {"host": 1, "remote-node": 6, "kube-apiserver": 7, "health": 4, "world": 2, "world-ipv4": 9, "world-ipv6": 10}
+_RESERVED = {
+    "host": 1,
+    "remote-node": 6,
+    "kube-apiserver": 7,
+    "health": 4,
+    "world": 2,
+    "world-ipv4": 9,
+    "world-ipv6": 10,
+}
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,12 @@ def run(path: Path, decoder: Callable[[], Decoder]) -> None:
     scenario = parse(path.read_text(encoding="utf-8"))
     declared = allowlist.parse(scenario.allowlist, "allowlist.yaml", START) if scenario.allowlist else None
     engine = Engine(
-        cluster="test", allowlist=declared, rules=stored_rules(declared), settle=SETTLE, active_for=ACTIVE_FOR, decoder=decoder()
+        cluster="test",
+        allowlist=declared,
+        rules=stored_rules(declared),
+        settle=SETTLE,
+        active_for=ACTIVE_FOR,
+        decoder=decoder(),
     )
     waiting = sorted(parse_flows(scenario.flows, START), key=lambda line: line.at)
     classes: Counter[str] = Counter()
@@ -84,7 +89,9 @@ def run(path: Path, decoder: Callable[[], Decoder]) -> None:
             "drops": lambda: [f"{' '.join(key)} {count}" for key, count in drops.items()],
             "alerts": lambda now=active: [f"{alert.name} {alert.state}" for alert in now.values()],
         }[name]()
-        assert sorted(actual) == sorted(line.strip() for line in expected.splitlines() if line.strip()), f"{name} +{at:.0f}s"
+        assert sorted(actual) == sorted(line.strip() for line in expected.splitlines() if line.strip()), (
+            f"{name} +{at:.0f}s"
+        )
 
 
 def _finding(finding: Finding) -> str:

@@ -1,0 +1,75 @@
+"""Documents say what the code says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import yaml
+
+from flowwatch import alerts, allowlist, config, metrics, report, sql
+from flowwatch.cli import cli
+
+ROOT = Path(__file__).parents[1]
+DOCS = sorted(
+    [
+        ROOT / "README.md",
+        *(ROOT / "docs").glob("*.md"),
+        *(ROOT / "dashboards").glob("*.md"),
+        *(ROOT / "examples").rglob("*.md"),
+    ]
+)
+
+
+def block(path: str, name: str) -> str:
+    text = (ROOT / path).read_text(encoding="utf-8")
+    return text.split(f"<!-- generated: {name} -->")[1].split("<!-- /generated -->")[0].strip()
+
+
+def test_the_query_table_is_what_the_files_say() -> None:
+    """docs/queries.md lists every named query with its own header."""
+    assert block("docs/queries.md", "queries") == report.reference().strip()
+
+
+def test_the_configuration_table_is_what_the_code_says() -> None:
+    """docs/configuration.md lists every key."""
+    assert block("docs/configuration.md", "configuration") == config.reference().strip()
+
+
+def test_the_metrics_table_is_what_the_code_says() -> None:
+    """docs/metrics.md lists every metric."""
+    assert block("docs/metrics.md", "metrics") == metrics.reference().strip()
+
+
+def test_every_alert_has_a_runbook_heading() -> None:
+    """dashboards/README.md has a heading for every alert name."""
+    runbook = (ROOT / "dashboards" / "README.md").read_text(encoding="utf-8")
+    headings = set(re.findall(r"^#+ (Flowwatch\w+)", runbook, re.MULTILINE))
+    assert set(alerts.SUMMARIES) <= headings
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    """Relative links in documents name files that exist."""
+    for document in DOCS:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text(encoding="utf-8")):
+            assert (document.parent / target).exists(), f"{document.relative_to(ROOT)} links to {target}"
+
+
+def test_commands_in_the_readme_exist() -> None:
+    """Every `flowwatch …` the README shows is a command, and every script a file."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for command in re.findall(r"^(?:\.venv/bin/)?flowwatch (\w+)", readme, re.MULTILINE):
+        assert command in cli.commands, command
+    for script in re.findall(r"\b(?:sh|bash) (\S+/\S+)", readme):
+        assert (ROOT / script.rstrip("`")).exists(), script
+    for name in re.findall(r"flowwatch query (\w+)", readme):
+        assert name in sql.queries("report"), name
+
+
+def test_yaml_in_the_readme_is_accepted(tmp_path: Path) -> None:
+    """The README's allowlist and configuration can be used as they stand."""
+    declared, configured = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert len(allowlist.parse(declared, "README.md", 0.0).rules) == 1
+    (tmp_path / "flowwatch.yaml").write_text(configured, encoding="utf-8")
+    loaded = config.load(tmp_path / "flowwatch.yaml", {})
+    assert loaded.cluster == yaml.safe_load(configured)["cluster"]
