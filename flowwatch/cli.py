@@ -179,11 +179,15 @@ def replay_command(
 
 
 def _print_findings(result: Replayed, form: str) -> None:
-    console = Console()
-    width = console.width if console.is_terminal else None
-    text = render.findings(result.findings, form, width)  # type: ignore[arg-type]  # click checked the choice
+    text = render.findings(result.findings, form, _width())  # type: ignore[arg-type]  # click checked the choice
     if text.strip():
         click.echo(text.rstrip("\n"))
+
+
+def _width() -> int | None:
+    """The width of the terminal that standard output is; None: as wide as it gets."""
+    console = Console()
+    return console.width if console.is_terminal else None
 
 
 def _print_summary(console: Console, result: Replayed, judged: bool) -> None:
@@ -235,7 +239,7 @@ def query(
     """Run one of the named queries; while a daemon owns the database, the daemon is asked."""
     if listing or not name:
         rows = [[entry["name"], entry["doc"]] for entry in report.described()]
-        click.echo(render.table(["query", "answers"], rows, "json" if form == "json" else "table"))
+        click.echo(render.table(["query", "answers"], rows, "json" if form == "json" else "table", _width()))
         if not listing:
             raise QueryError("name a query, or ask for them with --list")
         return
@@ -249,7 +253,7 @@ def query(
             pq.write_table(table, sink)
         return
     rows = [list(row.values()) for row in table.to_pylist()]
-    text = render.table(table.column_names, rows, form)  # type: ignore[arg-type]  # click checked the choice
+    text = render.table(table.column_names, rows, form, _width())  # type: ignore[arg-type]  # click checked the choice
     if output:
         output.write_text(text + "\n", encoding="utf-8")
     else:

@@ -120,6 +120,9 @@ class Edges:
         }
         self.verdicts = {key: GrowingInts() for key in self.flows}
         self.openings = {key: GrowingInts() for key in self.flows}
+        self.reads_as = GrowingInts()
+        """The first edge that reads the same to a person: label sets of one workload may differ in details."""
+        self._readings: dict[str, int] = {}
         self.judgements: dict[int, Judgement] = {}
         self.fresh: list[int] = []
         """Edges new or judged anew since the caller last emptied the list."""
@@ -288,6 +291,7 @@ class Edges:
             column.grow(number + 1)
         identity = self._interner.identities[self._interner.parties[parts[1]][0]]
         self.server_is_pod.set(number, int(identity.kind is Kind.POD))
+        self.reads_as.set(number, self._readings.setdefault(str(self.edge(number)), number))
         self._judge(number, now)
         return number
 

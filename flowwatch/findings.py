@@ -71,14 +71,15 @@ class Findings:
         return sorted(_merge(found), key=lambda finding: (-finding.first_seen, finding.fingerprint))
 
     def counts(self, now: float) -> dict[Square, int]:
-        """How many edges are in each square; an edge that is in two counts in the graver one."""
+        """How many edges, as people read them, are in each square; one that is in two counts in the graver one."""
         squares = self._edges.judged(int(now * 1e9), self._settle).squares(self._edges.declared.values)
+        reads_as = self._edges.reads_as.values
         taken: npt.NDArray[np.bool_] = np.zeros(len(self._edges), dtype=np.bool_)
         counts: dict[Square, int] = {}
         for square in (Square.UNEXPECTED, Square.BLOCKED, Square.DENIED, Square.EXPECTED, Square.UNKNOWN):
-            members = squares[square] & ~taken
-            taken |= members
-            counts[square] = int(members.sum())
+            members = np.unique(reads_as[squares[square]])
+            counts[square] = int((~taken[members]).sum())
+            taken[members] = True
         return counts
 
     def _finding(self, number: int, square: Square, last_seen: int, coverage: float) -> Finding:

@@ -69,11 +69,10 @@ def kind_of(labels: tuple[str, ...], namespace: str) -> Kind:
     return Kind.WORLD if any(label.startswith(("cidr:", "fqdn:")) for label in labels) else Kind.UNKNOWN
 
 
-def without_addresses(identity: Identity) -> Identity:
-    """A world identity without its `cidr:` and `fqdn:` labels: Cilium gives addresses those labels
-    only while some policy uses them, so they must not tell two edges apart."""
-    kept = tuple(label for label in identity.labels if label.startswith("reserved:"))
-    return Identity(identity.kind, "", "", kept or ("reserved:world",))
+def any_world() -> Identity:
+    """The one identity of everything outside the cluster. Cilium labels addresses out there by IP family, and with
+    `cidr:` and `fqdn:` only while some policy uses them: none of that must tell two edges apart."""
+    return Identity(Kind.WORLD, "", "", ("reserved:world",))
 
 
 def names_in(identity: Identity) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ import pyarrow as pa
 from flowwatch.decode.columns import Columns, split_policies
 from flowwatch.growing import GrowingInts
 from flowwatch.hubble import flow_pb2
-from flowwatch.identity import identity_of, names_in, without_addresses, workload_of
+from flowwatch.identity import any_world, identity_of, names_in, workload_of
 from flowwatch.model import Identity, Kind, Peer
 
 Ints = npt.NDArray[np.int64]
@@ -236,7 +236,7 @@ class Interner:
         self.peer_identity.set(number, identity)
         meaning = self.identities[identity]
         if meaning.kind is Kind.WORLD:
-            plain = self.identity(without_addresses(meaning))
+            plain = self.identity(any_world())
             names = names_in(meaning)
             as_client, as_server = self.address_class(ip)
             # Clients out there are one party for each class of addresses that the allowlist tells apart:
@@ -259,7 +259,7 @@ class Interner:
     def _named_party(self, peer: int, joined: str) -> int:
         meaning, ip = self.identities[int(self.peer_identity.values[peer])], self._world_ips[peer]
         names = sorted({name.rstrip(".").lower() for name in joined.split(",")} | set(names_in(meaning)))
-        return self._world_party(self.identity(without_addresses(meaning)), self.address_class(ip)[1], ip, tuple(names))
+        return self._world_party(self.identity(any_world()), self.address_class(ip)[1], ip, tuple(names))
 
     def _world_party(self, identity: int, address_class: int, ip: str, names: tuple[str, ...]) -> int:
         """A server out there: by its names and the class of its address, or by its address where it has no name."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowwatch import allowlist
@@ -224,6 +224,7 @@ def test_labels_outlast_a_change_of_side() -> None:
     assert "13 flows" in after.annotations(SETTINGS)["description"]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.sets(st.sampled_from([0, 1, 2])), st.booleans(), st.integers(1, 90)), max_size=40),
     st.sampled_from([0.0, 20.0]),
@@ -235,7 +236,7 @@ def test_whatever_happens_the_story_stays_consistent(
     """Any history: transitions start where the last one ended, nobody hears of pending alerts, labels
     stay put while an alert is active, and every alert told as firing is told as resolved once all is quiet."""
     known = [LOKI, WEB, finding("shop/web", "host", Square.DENIED, side=Side.INGRESS)]
-    settings = AlertSettings(for_=for_, keep_firing_for=keep, resend_interval=30, resolved_retention=100)
+    knobs = AlertSettings(for_=for_, keep_firing_for=keep, resend_interval=30, resolved_retention=100)
     quiet = [(set[int](), False, 50)] * 4
     active: dict[str, Alert] = {}
     last: dict[str, State] = {}
@@ -243,7 +244,7 @@ def test_whatever_happens_the_story_stays_consistent(
     for seen, blind, pause in moments + quiet:
         now += pause
         before = active
-        active, transitions = step(before, [known[index] for index in seen], now, settings, blind=blind)
+        active, transitions = step(before, [known[index] for index in seen], now, knobs, blind=blind)
         for transition in transitions:
             held = before.get(transition.alert.fingerprint)
             assert transition.before == (held.state if held else None)
@@ -252,7 +253,7 @@ def test_whatever_happens_the_story_stays_consistent(
             if held and held.state is not State.RESOLVED:
                 assert held.labels == alert.labels
             assert alert.active_since <= alert.last_seen <= now
-        told = due(active, now, settings)
+        told = due(active, now, knobs)
         assert State.PENDING not in {alert.state for alert in told}
         last |= {alert.fingerprint: alert.state for alert in told}
         active = sent(active, told, now)

@@ -309,7 +309,10 @@ async def test_secrets_are_read_for_every_batch(
     assert one.authorizations == expected
 
 
-@pytest.mark.parametrize(("content", "complaint"), [(None, "No such file"), ("s3c\nr3t", "cannot be sent in a header")])
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [(None, "No such file"), ("\n", "is empty"), ("s3c\nr3t", "cannot be sent in a header")],
+)
 async def test_an_unusable_secret_is_an_error(
     world: World, caplog: pytest.LogCaptureFixture, tmp_path: Path, content: str | None, complaint: str
 ) -> None:

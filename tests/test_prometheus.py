@@ -214,9 +214,7 @@ async def test_every_panel_shows_something(tmp_path: Path) -> None:
             assert unlabelled == []
             for variable in DASHBOARDS[0]["templating"]["list"]:
                 if variable["type"] == "query" and variable["name"] not in MAY_BE_EMPTY:
-                    series, label = re.fullmatch(
-                        r"label_values\((.*), (\w+)\)", filled(variable["definition"])
-                    ).groups()
+                    series, label = re.fullmatch(r"label_values\((.*), (\w+)\)", filled(variable["query"])).groups()
                     assert await ask(f"label/{label}/values", **{"match[]": series}), variable["name"]
 
             async def evaluated() -> Any:

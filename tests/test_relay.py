@@ -25,7 +25,7 @@ from flowwatch.receive import Receiver
 from flowwatch.receive.backoff import Backoff
 from flowwatch.receive.buffer import Buffer
 from flowwatch.receive.certificates import tls_problems
-from flowwatch.receive.liveness import Liveness
+from flowwatch.receive.liveness import Answer, Liveness
 from flowwatch.receive.relay import RelayReceiver
 from flowwatch.receive.relay_errors import explain
 from tests.support.observer import Observer, ends_after, fails, hold, sends
@@ -495,24 +495,51 @@ def test_leaves_a_server_that_does_not_answer(caplog: pytest.LogCaptureFixture) 
     assert f"{server.address} sent nothing for 2m and does not answer; connecting again in" in caplog.text
 
 
-def test_a_stream_is_stalled_only_between_two_answers_without_messages() -> None:
-    """Flows seen before the last message arrived, a first answer, and no answer at all prove nothing."""
+def test_a_stream_is_stalled_when_flows_were_counted_and_do_not_come() -> None:
+    """One answer proves nothing, two answers raise a suspicion, and a little later it is certain."""
     liveness = Liveness(120.0, now=0.0, received=0)
     assert not liveness.should_ask(received=0, now=119.0)
     assert liveness.should_ask(received=0, now=120.0)
-    assert not liveness.stalled(10, received=0, now=120.0)
+    assert not liveness.stalled(Answer(10, 3), received=0, now=120.0)
     assert not liveness.should_ask(received=0, now=239.0)
-    assert not liveness.should_ask(received=3, now=240.0), "messages came"
-    assert liveness.should_ask(received=3, now=360.0)
-    assert not liveness.stalled(20, received=3, now=360.0), "messages came since the first answer"
-    assert not liveness.stalled(20, received=3, now=480.0), "nothing happened"
-    assert liveness.stalled(21, received=3, now=600.0)
-    assert not liveness.stalled(None, received=3, now=720.0)
-    assert not liveness.stalled(30, received=3, now=840.0), "nothing to compare with"
+    assert liveness.should_ask(received=0, now=240.0)
+    assert not liveness.stalled(Answer(11, 3), received=0, now=240.0), "it may be on its way"
+    assert not liveness.should_ask(received=0, now=244.0)
+    assert liveness.should_ask(received=0, now=245.0)
+    assert liveness.stalled(Answer(11, 3), received=0, now=245.0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "received"),
+    [
+        (Answer(10, 3), 0),
+        (Answer(11, 3), 1),
+        (Answer(4, 3), 0),
+        (Answer(15, 4), 0),
+        (None, 0),
+    ],
+    ids=["nothing happened", "messages came", "a node began to count anew", "a node came", "no count"],
+)
+def test_a_stream_is_not_stalled_for_other_reasons(answer: Answer | None, received: int) -> None:
+    """Nothing but flows that the same nodes counted and we did not get makes a stream suspicious."""
+    liveness = Liveness(120.0, now=0.0, received=0)
+    assert not liveness.stalled(Answer(10, 3), received=0, now=120.0)
+    for now in (240.0, 360.0, 480.0):
+        assert not liveness.stalled(answer, received, now)
+
+
+def test_a_suspicion_ends_with_the_next_message() -> None:
+    """What was on its way arrives, and all begins anew."""
+    liveness = Liveness(120.0, now=0.0, received=0)
+    assert not liveness.stalled(Answer(10, 3), received=0, now=120.0)
+    assert not liveness.stalled(Answer(11, 3), received=0, now=240.0)
+    assert not liveness.should_ask(received=1, now=245.0)
+    assert liveness.should_ask(received=1, now=365.0)
+    assert not liveness.stalled(Answer(11, 3), received=1, now=365.0)
 
 
 def test_a_clock_set_back_does_not_put_off_the_question() -> None:
-    """After the clock was set back the wait begins anew, and is no longer than before."""
+    """After the clock was set back by hours the wait begins anew, and is no longer than before."""
     liveness = Liveness(120.0, now=10_000.0, received=0)
     assert not liveness.should_ask(received=0, now=50.0)
     assert liveness.should_ask(received=0, now=170.0)

@@ -2,21 +2,31 @@
 -- params: since, until
 -- columns: square (VARCHAR), source, destination, service (VARCHAR), declared (VARCHAR), rule (VARCHAR: declaring, or nearest), forwarded, dropped, audited (BIGINT: connections), flows (BIGINT), last_seen (TIMESTAMP_MS)
 WITH seen AS (
+    -- Label sets of one workload may differ in details: what reads the same is one edge.
     SELECT
-        edge,
-        evidence,
-        side,
-        sum(flows) AS flows,
-        greatest(sum(verdicts), sum(openings)) AS connections,
-        max(time) AS last_seen
+        edge_log.source,
+        edge_log.destination,
+        edge_log.service,
+        edge_log.declared,
+        min(coalesce(nullif(edge_log.rule, ''), edge_log.nearest_rule)) AS rule,
+        edge_activity.evidence,
+        edge_activity.side,
+        sum(edge_activity.flows) AS flows,
+        greatest(sum(edge_activity.verdicts), sum(edge_activity.openings)) AS connections,
+        max(edge_activity.time) AS last_seen
     FROM edge_activity
-    WHERE time >= $since AND time < $until
-    GROUP BY edge, evidence, side
+    INNER JOIN edge_log USING (edge)
+    WHERE edge_activity.time >= $since AND edge_activity.time < $until
+    GROUP BY ALL
 ),
 
 per_edge AS (
     SELECT
-        edge,
+        source,
+        destination,
+        service,
+        declared,
+        min(rule) AS rule,
         coalesce(max(connections) FILTER (evidence = 1), 0) AS forwarded,
         coalesce(max(connections) FILTER (evidence = 2), 0) AS dropped,
         coalesce(max(connections) FILTER (evidence = 3), 0) AS audited,
@@ -27,31 +37,30 @@ per_edge AS (
         sum(flows) AS flows,
         max(last_seen) AS last_seen
     FROM seen
-    GROUP BY edge
+    GROUP BY source, destination, service, declared
 )
 
 SELECT
     CASE
-        WHEN edge_log.declared = 'ungoverned' THEN 'ungoverned'
-        WHEN edge_log.declared = 'unknown' THEN 'unknown'
-        WHEN edge_log.declared = 'yes' AND per_edge.refused THEN 'blocked'
-        WHEN edge_log.declared = 'yes' THEN 'expected'
-        WHEN per_edge.received OR (per_edge.sent AND NOT per_edge.refused_by_server) THEN 'unexpected'
-        WHEN per_edge.refused THEN 'denied'
+        WHEN declared = 'ungoverned' THEN 'ungoverned'
+        WHEN declared = 'unknown' THEN 'unknown'
+        WHEN declared = 'yes' AND refused THEN 'blocked'
+        WHEN declared = 'yes' THEN 'expected'
+        WHEN received OR (sent AND NOT refused_by_server) THEN 'unexpected'
+        WHEN refused THEN 'denied'
         ELSE 'audited'
     END AS square,
-    edge_log.source,
-    edge_log.destination,
-    edge_log.service,
-    edge_log.declared,
-    coalesce(nullif(edge_log.rule, ''), edge_log.nearest_rule) AS rule,
-    per_edge.forwarded::BIGINT AS forwarded,
-    per_edge.dropped::BIGINT AS dropped,
-    per_edge.audited::BIGINT AS audited,
-    per_edge.flows::BIGINT AS flows,
-    per_edge.last_seen
+    source,
+    destination,
+    service,
+    declared,
+    rule,
+    forwarded::BIGINT AS forwarded,
+    dropped::BIGINT AS dropped,
+    audited::BIGINT AS audited,
+    flows::BIGINT AS flows,
+    last_seen
 FROM per_edge
-INNER JOIN edge_log USING (edge)
 ORDER BY
     array_position(['unexpected', 'blocked', 'denied', 'unknown', 'audited', 'expected', 'ungoverned'], square),
     flows DESC,
