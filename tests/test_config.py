@@ -452,6 +452,13 @@ def test_a_mistake_in_the_environment_names_the_variable(env: dict[str, str], re
     assert str(caught.value) == reported
 
 
+@pytest.mark.parametrize("text", ["0_", "_1", "1__0", "12_34", "-1", "1.0", "1e3", "0x10", "１", "9" * 30, ""])
+def test_refuses_what_is_not_a_count(text: str) -> None:
+    """Digits only, in groups of three if at all."""
+    with pytest.raises(ConfigError, match=r"^environment: FLOWWATCH_STORE_COMMIT_ROWS: store\.commit_rows: "):
+        load(None, {"FLOWWATCH_STORE_COMMIT_ROWS": text})
+
+
 def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
     """Those of the file in the order of its lines, then those of the environment."""
     text = "hubble:\n  server: x\n  tls: {cert: c, enabled: true}\nlog: {level: loud}\ncluser: x\n"

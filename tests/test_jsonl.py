@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from flowwatch.hubble import flow_pb2, observer_pb2
 from flowwatch.receive.jsoncare import CarefulEncoder, Field
-from flowwatch.receive.jsonl import EVENT, LineConverter, LineError
-from flowwatch.receive.jsonwire import FastEncoder, names, timestamp
+from flowwatch.receive.jsonl import EVENT, FLOW, LineConverter, LineError
+from flowwatch.receive.jsonwire import UNUSUAL, FastEncoder, names, timestamp
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 ENDPOINT = '{"ID":7,"identity":900,"namespace":"ns","labels":["k8s:app=a","k8s:x=y"],"pod_name":"a-1"}'
@@ -208,7 +208,7 @@ def test_what_is_remembered_stays_bounded(monkeypatch: pytest.MonkeyPatch) -> No
         ('{"time":"2026-01-01T00:00:00Z","level":"info","msg":"x"}', "neither a flow nor an event of Hubble's"),
         ("[1]", "not a JSON object"),
         ("17", "not a JSON object"),
-        ('{"flow":{"uuid":"a', "not JSON: unterminated string starting at (column 18)"),
+        ('{"flow":{"uuid":"a', "not JSON: unterminated string starting at (column 17)"),
         ('{"flow":{}', "not JSON: expecting ',' delimiter (column 11)"),
         ('{"flow":{}} {"flow":{}}', "not JSON: more text after the end of the value (column 12)"),
         ("level=info", "not JSON: expecting value (column 1)"),
@@ -240,9 +240,11 @@ def test_bytes_that_are_no_utf8_are_placed() -> None:
 
 
 def lines_of(path: Path) -> Iterator[str]:
-    opened = lzma.open(path, "rt", encoding="utf-8") if path.suffix == ".xz" else path.open(encoding="utf-8")
-    with opened as lines:
-        yield from lines
+    if path.suffix == ".xz":
+        with lzma.open(path, "rt", encoding="utf-8") as lines:
+            yield from lines
+    else:
+        yield from path.read_text(encoding="utf-8").splitlines()
 
 
 def test_real_captures_of_2021_mean_what_protobuf_says() -> None:
@@ -296,7 +298,7 @@ def scalars(field: FieldDescriptor) -> st.SearchStrategy[Any]:
 def messages(draw: st.DrawFn, descriptor: Descriptor) -> dict[str, Any]:
     """Arguments to build a message with: any of its fields, at most one of each oneof."""
     candidates = [field for field in descriptor.fields if field.name != "extensions"]
-    chosen = draw(st.lists(st.sampled_from(candidates), unique_by=lambda field: field.number, max_size=6))
+    chosen = draw(st.lists(st.sampled_from(candidates), unique_by=lambda field: field.number, max_size=5))
     chosen = [
         *{field.containing_oneof.name if field.containing_oneof else field.name: field for field in chosen}.values()
     ]
@@ -312,14 +314,14 @@ def messages(draw: st.DrawFn, descriptor: Descriptor) -> dict[str, Any]:
             )
         else:
             one = messages(inside)
-        arguments[field.name] = draw(st.lists(one, max_size=3) if field.is_repeated else one)
+        arguments[field.name] = draw(st.lists(one, max_size=2) if field.is_repeated else one)
     return arguments
 
 
 @st.composite
 def events(draw: st.DrawFn) -> tuple[observer_pb2.ExportEvent, str]:
     """An event with a flow, and a line that prints it in one of many ways."""
-    flow = flow_pb2.Flow(**draw(messages(flow_pb2.Flow.DESCRIPTOR)))
+    flow = flow_pb2.Flow(**draw(messages(FLOW)))
     event = observer_pb2.ExportEvent(flow=flow, node_name=draw(TEXT))
     if draw(st.booleans()):
         event.time.seconds = draw(st.integers(0, 1 << 32))
@@ -340,27 +342,31 @@ def events(draw: st.DrawFn) -> tuple[observer_pb2.ExportEvent, str]:
 
 
 CONVERTER = LineConverter()
+FAST = FastEncoder(EVENT).body(EVENT)
 
 
 @given(events())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_any_flow_survives_however_it_is_printed(case: tuple[observer_pb2.ExportEvent, str]) -> None:
     """Order, spacing, spelling and unknown fields do not change what a line means, nor does what was read before."""
     event, line = case
     event.node_name = event.node_name or event.flow.node_name
     if not event.HasField("time") and event.flow.HasField("time"):
         event.time.CopyFrom(event.flow.time)
-    for converter in (CONVERTER, LineConverter()):
-        assert convert(line, converter) == event
+    for _ in range(2):
+        assert convert(line, CONVERTER) == event
 
 
 @given(messages(EVENT))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_both_encoders_write_alike(arguments: dict[str, Any]) -> None:
     """Where the fast encoder has an answer, it is the careful one's, byte for byte."""
     event = observer_pb2.ExportEvent(**arguments)
     printed = json_format.MessageToDict(event, preserving_proto_field_name=True)
-    fast = FastEncoder(EVENT).body(EVENT)(printed)
+    try:
+        fast = FAST(printed)
+    except UNUSUAL:
+        reject()
     assert fast == CarefulEncoder().message(EVENT, printed)
     assert observer_pb2.ExportEvent.FromString(fast) == event
 
@@ -368,22 +374,24 @@ def test_both_encoders_write_alike(arguments: dict[str, Any]) -> None:
 @given(
     st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists, max_leaves=3), st.data()
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_wrong_values_are_line_errors_and_nothing_else(value: Any, data: st.DataObject) -> None:
     """Whatever stands in a field, the line is read or refused with a sentence."""
-    field = data.draw(st.sampled_from(flow_pb2.Flow.DESCRIPTOR.fields))
+    name: str = data.draw(st.sampled_from([field.name for field in FLOW.fields]))
+    refused = ""
     try:
-        convert(json.dumps({"flow": {field.name: value}}))
+        convert(json.dumps({"flow": {name: value}}), CONVERTER)
     except LineError as error:
-        assert field.name in str(error)
+        refused = str(error)
+    assert name in refused or not refused
 
 
 @given(st.binary(max_size=60))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_any_bytes_are_a_line_error_and_nothing_else(line: bytes) -> None:
     """No bytes make the converter fail in an unforeseen way."""
     with pytest.raises(LineError):
-        LineConverter().convert(b'{"flow":{' + line)
+        CONVERTER.convert(b'{"flow":{' + line)
 
 
 def test_every_field_of_the_schema_can_be_encoded() -> None:

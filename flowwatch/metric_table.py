@@ -1,0 +1,141 @@
+"""Every metric of flowwatch, declared once: what it is called, what it counts, how it is told apart.
+
+The registry objects of `flowwatch.metrics` are built from `TABLE`, and the table of `docs/metrics.md`
+is `reference()`. Label values that are known beforehand are part of the declaration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from itertools import product
+
+from flowwatch import __version__
+from flowwatch.model import Square
+
+PREFIX = "flowwatch_"
+FOLDED = "__other__"
+"""Stands for every label value beyond a cap."""
+
+VERDICTS = ("forwarded", "dropped", "error", "audit", "redirected", "traced", "translated", "unknown")
+EVENTS = ("drop", "policy-verdict", "trace", "l7", "socket", "other")
+DIRECTIONS = ("ingress", "egress", "unknown")
+SQUARES = tuple(str(square) for square in Square)
+LOSERS = ("perf_event_ring_buffer", "observer_events_queue", "hubble_ring_buffer", "flowwatch", "other")
+NODE_STATES = ("streaming", "unavailable")
+STAGES = ("decode", "intern", "classify", "judge", "store")
+ALERT_STATES = ("pending", "firing", "resolved")
+POLICY_REASONS = ("POLICY_DENIED", "POLICY_DENY")
+"""The drop reasons every namespace has from the start; the others are rare."""
+FOLDING = ("flowwatch_flow_classes_total", "flowwatch_policy_drops_total", "flowwatch_square_flows_total")
+LATENCIES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Type(StrEnum):
+    """The Prometheus metric types in use."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """One metric as declared: `labels` maps each label to the values known beforehand (none: learnt)."""
+
+    name: str
+    type: Type
+    help: str
+    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def initial(self) -> tuple[tuple[str, ...], ...]:
+        """The label sets that exist from the start."""
+        return tuple(product(*self.labels.values())) if self.labels else ()
+
+
+def _counter(name: str, text: str, **labels: tuple[str, ...]) -> Spec:
+    return Spec(PREFIX + name, Type.COUNTER, text, labels)
+
+
+def _gauge(name: str, text: str, **labels: tuple[str, ...]) -> Spec:
+    return Spec(PREFIX + name, Type.GAUGE, text, labels)
+
+
+def _histogram(name: str, text: str, **labels: tuple[str, ...]) -> Spec:
+    return Spec(PREFIX + name, Type.HISTOGRAM, text, labels)
+
+
+TABLE: tuple[Spec, ...] = (
+    _gauge("build_info", "1, labelled with the running version.", version=(__version__,)),
+    # What was received.
+    _counter("received_messages_total", "Messages received from the source of flows."),
+    _counter("received_bytes_total", "Serialised size of the messages received."),
+    _counter("undecodable_messages_total", "Messages, lines or frames that could not be read."),
+    _counter("flows_total", "Flows received, by verdict and by the kind of event.", verdict=VERDICTS, event=EVENTS),
+    _counter("flow_classes_total", "Flows by the class they were sorted into before judging.", **{"class": ()}),
+    _gauge("last_flow_timestamp_seconds", "Time of the newest flow received; 0 before the first."),
+    _gauge("stream_up", "1 while flows are streaming, 0 while connecting, waiting or after the end."),
+    _counter("stream_connects_total", "Streams opened successfully."),
+    _counter("stream_failures_total", "Streams that failed or could not be opened."),
+    _gauge("nodes", "Nodes known to the source, by whether their flows arrive.", state=NODE_STATES),
+    _counter("lost_events_total", "Events lost, by who lost them.", source=LOSERS),
+    _gauge("coverage_ratio", "Share (0 to 1) of what happened that can be vouched for."),
+    # What was found.
+    _counter(
+        "policy_drops_total",
+        "Connection attempts dropped by policy, retransmits collapsed, by the namespace of the policed pod.",
+        namespace=(),
+        direction=DIRECTIONS,
+        reason=(),
+    ),
+    _counter(
+        "square_flows_total",
+        "Flows that are evidence for each square, by the governed namespace.",
+        square=SQUARES,
+        direction=DIRECTIONS,
+        namespace=(),
+    ),
+    _gauge("edges", "Distinct edges in each square.", square=SQUARES),
+    _gauge("findings", "Active findings in each square.", square=SQUARES),
+    _counter("findings_opened_total", "Findings opened since the start.", square=SQUARES),
+    _gauge("allowlist_rules", "Rules of the allowlist in use."),
+    _gauge("allowlist_valid", "1 if the allowlist as last read can be used, 0 if an earlier one stays in use."),
+    _gauge("allowlist_loaded_timestamp_seconds", "When the allowlist in use was loaded."),
+    _gauge("unused_rules", "Rules of the allowlist that no flow has matched."),
+    # What it cost.
+    _counter("stage_seconds_total", "Time spent in each stage of the pipeline.", stage=STAGES),
+    _counter("store_rows_total", "Rows written to the database."),
+    _counter("store_commits_total", "Commits to the database."),
+    _histogram("store_commit_seconds", "How long commits took."),
+    _gauge("store_pending_rows", "Rows waiting to be written."),
+    _counter("store_errors_total", "Reads or writes the database refused."),
+    _gauge("store_bytes", "Size of the database file."),
+    # Who was told.
+    _gauge("alerts", "Alerts by state; resolved ones until they are no longer repeated.", state=ALERT_STATES),
+    _counter("alertmanager_sent_total", "Alerts accepted by Alertmanager.", alertmanager=()),
+    _counter("alertmanager_errors_total", "Alerts in batches that were refused or did not arrive.", alertmanager=()),
+    _counter("alertmanager_dropped_total", "Alerts pushed out of a full queue or left at the end.", alertmanager=()),
+    _gauge("alertmanager_queue_length", "Alerts waiting to be sent.", alertmanager=()),
+    _histogram("alertmanager_latency_seconds", "How long Alertmanager took to answer a batch.", alertmanager=()),
+    _counter(
+        "series_folded_total",
+        f'Updates counted under "{FOLDED}" because the metric had reached its cap of label sets.',
+        metric=FOLDING,
+    ),
+)
+
+
+def reference() -> str:
+    """The declared metrics as a Markdown table, one row per metric, ending in a newline."""
+    rows = ["| metric | type | labels | meaning |", "|---|---|---|---|"]
+    for spec in TABLE:
+        labels = "; ".join(_described(spec, label) for label in spec.labels)
+        rows.append(f"| `{spec.name}` | {spec.type} | {labels} | {spec.help} |")
+    return "\n".join(rows) + "\n"
+
+
+def _described(spec: Spec, label: str) -> str:
+    values = () if label == "version" else spec.labels[label]
+    return f"`{label}`: {', '.join(values)}" if values else f"`{label}`"

@@ -1,0 +1,263 @@
+"""What flowwatch says about itself to Prometheus.
+
+Label sets whose values are known beforehand exist from the first scrape on, at zero. Methods are
+named for what happened and take numbers that are already aggregated: once per batch or per
+evaluation, never per flow. This module does not know where the numbers come from, and it opens
+no port. What is counted is declared in `flowwatch.metric_table`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from itertools import product
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client.exposition import choose_encoder, generate_latest
+
+from flowwatch import __version__
+from flowwatch.metric_table import (
+    ALERT_STATES,
+    DIRECTIONS,
+    EVENTS,
+    FOLDED,
+    FOLDING,
+    LATENCIES,
+    LOSERS,
+    NODE_STATES,
+    POLICY_REASONS,
+    PREFIX,
+    SQUARES,
+    TABLE,
+    VERDICTS,
+    Spec,
+    Type,
+    reference,
+)
+from flowwatch.model import Snapshot, Square
+from flowwatch.receive import ReceiverStatus
+
+__all__ = ["Metrics", "reference"]
+
+SERIES_CAP = 2000
+"""Label sets one metric may have before further namespaces are folded together."""
+REASONS_CAP = 100
+"""Drop reasons told apart; Cilium has fewer."""
+TEXT = "text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS = "application/openmetrics-text"
+
+
+class Metrics:
+    """All metrics of one process, on one registry.
+
+    `series_cap` bounds the label sets of each metric whose labels are learnt from flows. Methods
+    that count flows are for one thread at a time; the others may be called from any.
+    """
+
+    def __init__(self, registry: CollectorRegistry | None = None, *, series_cap: int = SERIES_CAP) -> None:
+        # A `_created` series beside each counter doubles the cost of a scrape and is read by nobody.
+        disable: Callable[[], None] = disable_created_metrics
+        disable()
+        self.registry = registry if registry is not None else CollectorRegistry()
+        self._series_cap = series_cap
+        self._counters: dict[str, Counter] = {}
+        self._gauges: dict[str, Gauge] = {}
+        self._histograms: dict[str, Histogram] = {}
+        self._known: dict[str, set[tuple[str, ...]]] = {name: set() for name in FOLDING}
+        self._namespaces: set[str] = set()
+        self._reasons = set(POLICY_REASONS)
+        self._newest = 0.0
+        self._followed = ReceiverStatus()
+        for spec in TABLE:
+            self._build(spec)
+        self._gauges["flowwatch_build_info"].labels(__version__).set(1)
+
+    def _build(self, spec: Spec) -> None:
+        labels = tuple(spec.labels)
+        metric: Counter | Gauge | Histogram
+        if spec.type is Type.COUNTER:
+            metric = self._counters[spec.name] = Counter(spec.name, spec.help, labels, registry=self.registry)
+        elif spec.type is Type.GAUGE:
+            metric = self._gauges[spec.name] = Gauge(spec.name, spec.help, labels, registry=self.registry)
+        else:
+            metric = self._histograms[spec.name] = Histogram(
+                spec.name, spec.help, labels, buckets=LATENCIES, registry=self.registry
+            )
+        for values in spec.initial:
+            metric.labels(*values)
+
+    # What was received.
+
+    def flows(self, counts: Mapping[tuple[str, str], int], newest: float = 0.0) -> None:
+        """Count a batch of flows by (verdict, event); `newest` is the time of its latest flow."""
+        for (verdict, event), count in counts.items():
+            labels = (_one_of(verdict, VERDICTS, "unknown"), _one_of(event, EVENTS, "other"))
+            self._counters["flowwatch_flows_total"].labels(*labels).inc(count)
+        if newest > self._newest:
+            self._newest = newest
+            self._gauges["flowwatch_last_flow_timestamp_seconds"].set(newest)
+
+    def classes(self, counts: Mapping[str, int]) -> None:
+        """Count a batch of flows by class."""
+        for name, count in counts.items():
+            self._fold("flowwatch_flow_classes_total", (name,), (FOLDED,), count)
+
+    def expect_classes(self, names: Iterable[str]) -> None:
+        """Let the series of these classes exist at zero before the first flow."""
+        self.classes(dict.fromkeys(names, 0))
+
+    def policy_drops(self, counts: Mapping[tuple[str, str, str], int]) -> None:
+        """Count dropped connection attempts by (namespace, direction, reason)."""
+        for (namespace, direction, reason), count in counts.items():
+            self._introduce(namespace)
+            if len(self._reasons) < REASONS_CAP:
+                self._reasons.add(reason)
+            rest = (_one_of(direction, DIRECTIONS, "unknown"), reason if reason in self._reasons else FOLDED)
+            self._fold("flowwatch_policy_drops_total", (namespace, *rest), (FOLDED, *rest), count)
+
+    def square_flows(self, counts: Mapping[tuple[str, str, str], int]) -> None:
+        """Count flows that are evidence for a square by (square, direction, namespace)."""
+        for (square, direction, namespace), count in counts.items():
+            self._introduce(namespace)
+            side = _one_of(direction, DIRECTIONS, "unknown")
+            kind = _one_of(square, SQUARES, str(Square.UNKNOWN))
+            self._fold("flowwatch_square_flows_total", (kind, side, namespace), (kind, side, FOLDED), count)
+
+    def undecodable(self, count: int) -> None:
+        """Messages arrived that the decoder could not read."""
+        self._counters["flowwatch_undecodable_messages_total"].inc(count)
+
+    def lost(self, source: str, count: int) -> None:
+        """Somebody reported that events were lost, or flowwatch itself gave some up."""
+        self._counters["flowwatch_lost_events_total"].labels(_one_of(source, LOSERS, "other")).inc(count)
+
+    def follow(self, status: ReceiverStatus) -> None:
+        """Bring the counters of the stream up to a receiver's own totals.
+
+        Totals that shrank are those of a new receiver that started again from zero.
+        """
+        # Copied first: the receiver counts on meanwhile.
+        last, copy = self._followed, replace(status)
+        totals = (
+            ("flowwatch_received_messages_total", last.messages, copy.messages),
+            ("flowwatch_received_bytes_total", last.bytes, copy.bytes),
+            ("flowwatch_undecodable_messages_total", last.broken, copy.broken),
+            ("flowwatch_stream_connects_total", last.connects, copy.connects),
+            ("flowwatch_stream_failures_total", last.failures, copy.failures),
+        )
+        renewed = any(total < before for _, before, total in totals)
+        for name, before, total in totals:
+            self._counters[name].inc(total if renewed else total - before)
+        self._followed = copy
+
+    # What was found, what it cost.
+
+    def opened(self, square: Square, count: int = 1) -> None:
+        """Findings were opened."""
+        self._counters["flowwatch_findings_opened_total"].labels(str(square)).inc(count)
+
+    def allowlist_loaded(self, now: float) -> None:
+        """An allowlist was read, found valid and taken into use."""
+        self._gauges["flowwatch_allowlist_loaded_timestamp_seconds"].set(now)
+
+    def spent(self, stage: str, seconds: float) -> None:
+        """A stage of the pipeline worked on a batch for so long."""
+        self._counters["flowwatch_stage_seconds_total"].labels(stage).inc(max(seconds, 0.0))
+
+    def committed(self, rows: int, seconds: float) -> None:
+        """The database committed a transaction."""
+        self._counters["flowwatch_store_commits_total"].inc()
+        self._counters["flowwatch_store_rows_total"].inc(rows)
+        self._histograms["flowwatch_store_commit_seconds"].observe(seconds)
+
+    def store_failed(self) -> None:
+        """The database refused a read or a write."""
+        self._counters["flowwatch_store_errors_total"].inc()
+
+    def store_size(self, size: int) -> None:
+        """The database file now takes so many bytes."""
+        self._gauges["flowwatch_store_bytes"].set(size)
+
+    def observe(self, snapshot: Snapshot) -> None:
+        """Set every gauge that mirrors the snapshot."""
+        set_ = {name.removeprefix(PREFIX): gauge for name, gauge in self._gauges.items()}
+        set_["stream_up"].set(snapshot.stream == "streaming")
+        set_["coverage_ratio"].set(snapshot.coverage)
+        set_["store_pending_rows"].set(snapshot.pending_rows)
+        set_["allowlist_rules"].set(snapshot.rules)
+        set_["allowlist_valid"].set(not snapshot.allowlist_error)
+        set_["unused_rules"].set(len(snapshot.unused_rules))
+        findings = Tally(str(finding.square) for finding in snapshot.findings)
+        nodes = Tally("streaming" if node.streaming else "unavailable" for node in snapshot.nodes)
+        for square in SQUARES:
+            set_["edges"].labels(square).set(snapshot.squares.get(square, 0))
+            set_["findings"].labels(square).set(findings[square])
+        for state in NODE_STATES:
+            set_["nodes"].labels(state).set(nodes[state])
+        for state in ALERT_STATES:
+            set_["alerts"].labels(state).set(snapshot.alerts.get(state, 0))
+
+    # Who was told. `alertmanager` is an address without credentials.
+
+    def alertmanager_expected(self, alertmanager: str) -> None:
+        """Let the series of one Alertmanager exist at zero before the first alert."""
+        for name in ("sent_total", "errors_total", "dropped_total"):
+            self._counters[f"flowwatch_alertmanager_{name}"].labels(alertmanager)
+        self._gauges["flowwatch_alertmanager_queue_length"].labels(alertmanager)
+        self._histograms["flowwatch_alertmanager_latency_seconds"].labels(alertmanager)
+
+    def alertmanager_sent(self, alertmanager: str, alerts: int) -> None:
+        """Alertmanager accepted alerts."""
+        self._counters["flowwatch_alertmanager_sent_total"].labels(alertmanager).inc(alerts)
+
+    def alertmanager_failed(self, alertmanager: str, alerts: int) -> None:
+        """A batch of alerts was refused or did not arrive."""
+        self._counters["flowwatch_alertmanager_errors_total"].labels(alertmanager).inc(alerts)
+
+    def alertmanager_dropped(self, alertmanager: str, alerts: int) -> None:
+        """Alerts were given up without trying to send them."""
+        self._counters["flowwatch_alertmanager_dropped_total"].labels(alertmanager).inc(alerts)
+
+    def alertmanager_queued(self, alertmanager: str, alerts: int) -> None:
+        """So many alerts now wait for one Alertmanager."""
+        self._gauges["flowwatch_alertmanager_queue_length"].labels(alertmanager).set(alerts)
+
+    def alertmanager_answered(self, alertmanager: str, seconds: float) -> None:
+        """Alertmanager answered a batch, or failed to, after so long."""
+        self._histograms["flowwatch_alertmanager_latency_seconds"].labels(alertmanager).observe(seconds)
+
+    # How it is read.
+
+    def exposition(self, accept: str) -> tuple[bytes, str]:
+        """All metrics as (body, content type): OpenMetrics 1.0 where `accept` names it, else text 0.0.4."""
+        if any(part.strip().lower().startswith(OPENMETRICS) for part in accept.split(",")):
+            encode, content_type = choose_encoder(OPENMETRICS)
+            return encode(self.registry), content_type
+        return generate_latest(self.registry), TEXT
+
+    def _introduce(self, namespace: str) -> None:
+        # A namespace's series begin together and at zero. Of a series that begins at one, `rate` never
+        # sees the one, and the first undeclared flow of a namespace is the one that matters.
+        if namespace in self._namespaces:
+            return
+        squares = list(product(SQUARES[:4], DIRECTIONS[:2], (namespace,)))
+        drops = list(product((namespace,), DIRECTIONS[:2], POLICY_REASONS))
+        for name, series in (("flowwatch_square_flows_total", squares), ("flowwatch_policy_drops_total", drops)):
+            if len(self._known[name]) + len(series) <= self._series_cap:
+                self._namespaces.add(namespace)
+                for labels in series:
+                    self._fold(name, labels, labels, 0)
+
+    def _fold(self, name: str, labels: tuple[str, ...], folded: tuple[str, ...], count: int) -> None:
+        known = self._known[name]
+        if labels in known or len(known) < self._series_cap:
+            known.add(labels)
+        else:
+            self._counters["flowwatch_series_folded_total"].labels(name).inc()
+            labels = folded
+        self._counters[name].labels(*labels).inc(count)
+
+
+def _one_of(value: str, known: tuple[str, ...], otherwise: str) -> str:
+    return value if value in known else otherwise
