@@ -26,9 +26,10 @@ from flowwatch.assemble import load_allowlist, running, stored_rules, watch
 from flowwatch.database import Database
 from flowwatch.demo import clean, demo_config, simulated_hubble
 from flowwatch.engine import Engine
-from flowwatch.errors import FlowwatchError, QueryError
+from flowwatch.errors import ConfigError, FlowwatchError, QueryError
 from flowwatch.model import Square
 from flowwatch.receive.capture import CaptureReceiver
+from flowwatch.receive.certificates import tls_problems
 from flowwatch.replay import FOR_EVER, Replayed, replay
 from flowwatch.simulate.command import simulate
 from flowwatch.store import Store
@@ -270,6 +271,8 @@ def config_group() -> None:
 def config_check(path: Path | None) -> None:
     """Say everything that is wrong with the configuration and the allowlist it names."""
     settings = config.load(path, os.environ)
+    if problems := tls_problems(settings.hubble):
+        raise ConfigError(problems)
     allowlist = load_allowlist(settings.allowlist, time.time())
     rules = plural(len(allowlist.rules), "rule") if allowlist else "no allowlist"
     click.echo(f"{path or 'environment and defaults'}: ok, {rules}")

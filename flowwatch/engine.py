@@ -24,6 +24,7 @@ from flowwatch.hubble import flow_pb2, relay_pb2
 from flowwatch.intern import Interned, Interner
 from flowwatch.judge import DeclaredCode
 from flowwatch.model import Finding, Side, Square
+from flowwatch.replays import Replays
 from flowwatch.rows import (
     Restored,
     Rule,
@@ -55,6 +56,8 @@ class Counts:
 
     messages: int = 0
     undecodable: int = 0
+    repeated: int = 0
+    """Flows that were there before: a server repeated them."""
     flows: int = 0
     verdicts: Counter[tuple[str, str]] = field(default_factory=Counter)
     """By (verdict, event)."""
@@ -88,6 +91,7 @@ class Engine:
         self.findings = Findings(self.edges, settle, active_for)
         self.decoder = decoder or best_decoder()
         self._classifier = Classifier()
+        self._replays = Replays()
         self._rules = rules
         self._rules_pending = True
         self._all_edges_pending = False
@@ -111,7 +115,7 @@ class Engine:
         counts = Counts(len(messages), decoded.undecodable, seconds=watch.laps)
         watch.lap("decode")
         self._note_stream(decoded.node_statuses, decoded.losses, counts, now)
-        columns = decoded.flows
+        columns = self._only_fresh(decoded.flows, counts)
         if not len(columns):
             return counts
         interned = self.interner.intern(columns)
@@ -131,6 +135,16 @@ class Engine:
         self._count(columns, classes, counts)
         watch.lap("rows")
         return counts
+
+    def _only_fresh(self, columns: Columns, counts: Counts) -> Columns:
+        """Leave out flows that a server repeated after a stream was opened again."""
+        names = columns.node.dictionary.to_pylist()
+        codes = columns.node.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+        fresh = self._replays.fresh(columns.uuid, names, codes, columns.time)
+        if fresh.all():
+            return columns
+        counts.repeated = int(len(fresh) - fresh.sum())
+        return columns.only(fresh)
 
     def _observe(
         self, columns: Columns, interned: Interned, classes: Classes, client: Ints, server: Ints, rows: Ints,

@@ -200,7 +200,7 @@ def test_every_connection_resumes_from_the_time_asked_for_anew() -> None:
         1_700_000_100.0,
         1_700_000_200.0,
     ]
-    assert all(request.follow and request.number == 0 for request in server.requests)
+    assert all(request.follow and request.number == 1 for request in server.requests)
     assert (receiver.status.connects, receiver.status.failures, receiver.status.error) == (3, 2, "")
 
 

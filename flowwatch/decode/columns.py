@@ -6,7 +6,7 @@ survive. Endpoints and policies are dictionary-encoded bytes: each distinct one 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -66,6 +66,12 @@ class Columns:
 
     def __len__(self) -> int:
         return len(self.time)
+
+    def only(self, wanted: npt.NDArray[np.bool_]) -> Columns:
+        """The flows that are wanted, in their order."""
+        mask = pa.array(wanted)
+        values = (getattr(self, column.name) for column in fields(self))
+        return Columns(*(value[wanted] if isinstance(value, np.ndarray) else value.filter(mask) for value in values))
 
 
 @dataclass(slots=True)
