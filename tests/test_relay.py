@@ -185,7 +185,7 @@ def test_asks_for_live_flows_when_nothing_is_known() -> None:
     """Without a time to resume from, the stream begins now and never ends by itself."""
     with Observer(sends(message(1))) as server:
         receive(RelayReceiver(settings(server.address), since=lambda: None), len)
-    assert server.requests == [GetFlowsRequest(follow=True)]
+    assert server.requests == [GetFlowsRequest(follow=True, number=1)]
 
 
 def test_every_connection_resumes_from_the_time_asked_for_anew() -> None:

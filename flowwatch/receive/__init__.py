@@ -7,9 +7,14 @@ thread never does more per message than append it to a list.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
+
+# gRPC's C core reads this when it is first imported; its handshake lines would end up in the live view,
+# and what they say is in `ReceiverStatus.error` in better words.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 
 @dataclass(slots=True)
