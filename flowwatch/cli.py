@@ -163,7 +163,8 @@ def replay_command(
                 where = (file, read, total)
 
             def broken(file: str, line: int, message: str) -> None:
-                console.print(f"{file}:{line}: {message}", markup=False, highlight=False, soft_wrap=True)
+                place = f"{file}:{line}" if line else file
+                console.print(f"{place}: {message}", markup=False, highlight=False, soft_wrap=True)
 
             receiver = CaptureReceiver(files, strict=strict, on_broken=broken, on_progress=moved)
 
@@ -175,6 +176,9 @@ def replay_command(
         if store is not None:
             store.close()
     _print_findings(result, form)
+    if receiver.unknown_enums:
+        unheard = ", ".join(f"{name} ({number(count)})" for name, count in receiver.unknown_enums.most_common(10))
+        console.print(f"values newer than this flowwatch, taken as unknown: {unheard}", markup=False, highlight=False)
     _print_summary(console, result, judged=allowlist is not None)
     sys.exit(DRIFT if any(finding.square in DRIFT_SQUARES for finding in result.findings) else 0)
 
