@@ -484,7 +484,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     """Missing files, empty directories and bytes that are no text, all in one go."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "latin.yaml").write_bytes("a: 1\nb: caf\u00e9\n".encode("latin-1"))
-    paths = [tmp_path / "missing.yaml", tmp_path / "empty", tmp_path / "latin.yaml", "nul\0"]
+    paths: list[str | Path] = [tmp_path / "missing.yaml", tmp_path / "empty", tmp_path / "latin.yaml", "nul\0"]
 
     with pytest.raises(AllowlistError) as raised:
         load(paths, NOW)

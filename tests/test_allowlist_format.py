@@ -197,7 +197,7 @@ def test_governs_may_be_one_or_many_and_is_united() -> None:
     """Documents that say what they govern count together; the others add nothing."""
     text = f"{HEAD}governs: a\n---\n{HEAD}governs: [b, c]\n---\n{HEAD}rules: []\n"
 
-    assert read_text(text, "allowlist.yaml").governs == {"a", "b", "c"}
+    assert read_text(text, "allowlist.yaml").governs == frozenset("abc")
     assert read_text(HEAD, "allowlist.yaml").governs is None
 
 

@@ -94,6 +94,7 @@ def test_a_value_is_plain_data_and_what_was_written() -> None:
         ("a: yes", "true or false", "true or false (`yes`)"),
         ("a: 2026-10-01", "a date", "a date (`2026-10-01`)"),
         ("a:", "nothing", "nothing"),
+        ("a: null", "nothing", "nothing"),
         ("a: ''", "text", "text"),
     ],
 )

@@ -1,0 +1,115 @@
+"""What is declared to be allowed: read from files, and asked about edges.
+
+`load` and `parse` read allowlists in the native format; the `Allowlist` they return judges.
+Either everything in the files is understood, or an `AllowlistError` names all that is not.
+Nothing here watches files or keeps a clock: whoever wants a newer allowlist loads it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from flowwatch.allowlist import native
+from flowwatch.allowlist.compiled import Allowlist
+from flowwatch.allowlist.rules import Declaration, Rule
+from flowwatch.errors import AllowlistError, Problem
+from flowwatch.yamlmarks import Documents, load_documents
+from flowwatch.yamlnodes import MAX_CHARACTERS
+
+__all__ = ["Allowlist", "Declaration", "Rule", "load", "parse", "read", "read_text"]
+
+_SUFFIXES = (".yaml", ".yml")
+
+
+def load(paths: Iterable[str | Path], now: float, *, cluster: str = "") -> Allowlist:
+    """Load the allowlist that files and directories make together.
+
+    Of a directory, every `*.yaml` and `*.yml` right in it is read, sorted by name. `now` is the
+    time in seconds since the epoch, `cluster` the name of the cluster the flows come from
+    (empty: clusters are not told apart). Raises AllowlistError with every problem found.
+    """
+    return Allowlist(read(paths), now, cluster=cluster)
+
+
+def parse(text: str, file: str, now: float, *, cluster: str = "") -> Allowlist:
+    """Load an allowlist from text; `file` is how errors and answers name its origin."""
+    return Allowlist(read_text(text, file), now, cluster=cluster)
+
+
+def read(paths: Iterable[str | Path]) -> Declaration:
+    """Read what files and directories declare together, without compiling it. Raises AllowlistError."""
+    problems: list[Problem] = []
+    files: dict[Path, Path] = {}
+    given = [Path(path) for path in paths]
+    if not given:
+        problems.append(Problem("allowlist", 0, "", "no file was given; expected at least one"))
+    for path in given:
+        for resolved, found in _files_of(path, problems):
+            files.setdefault(resolved, found)
+    texts = {str(file): _read_file(file, problems) for file in files.values()}
+    return _declare({name: load_documents(text, name) for name, text in texts.items() if text is not None}, problems)
+
+
+def read_text(text: str, file: str) -> Declaration:
+    """Read what a text declares, without compiling it. Raises AllowlistError."""
+    return _declare({file: load_documents(text, file)}, [])
+
+
+def _declare(loaded: dict[str, Documents], problems: list[Problem]) -> Declaration:
+    written = [problem for each in loaded.values() for problem in each.problems]
+    documents = [document for each in loaded.values() for document in each.documents]
+    if problems or not all(each.readable for each in loaded.values()):
+        raise AllowlistError(problems + written)
+    if not documents:
+        expected = f"this holds no allowlist; expected a document with `kind: {native.KIND}`"
+        raise AllowlistError(written + [Problem(file, 0, "", expected) for file in loaded])
+    meant: list[Problem] = []
+    declaration = native.read(documents, meant)
+    # A value that is bad YAML is also bad for whoever expected something of it: once is enough.
+    reported = {(problem.file, problem.line, problem.field) for problem in written}
+    written += [problem for problem in meant if (problem.file, problem.line, problem.field) not in reported]
+    if written:
+        order = list(loaded)
+        raise AllowlistError(sorted(written, key=lambda problem: (order.index(problem.file), problem.line)))
+    return declaration
+
+
+def _files_of(path: Path, problems: list[Problem]) -> list[tuple[Path, Path]]:
+    """The files a path stands for, each with what it really is, so that none is read twice."""
+    try:
+        if not path.is_dir():
+            return [(path.resolve(), path)]
+        entries = sorted(path.iterdir())
+        found = [
+            (entry.resolve(), entry)
+            for entry in entries
+            if entry.suffix in _SUFFIXES and not entry.name.startswith(".")
+        ]
+    except (OSError, ValueError) as error:
+        problems.append(Problem(str(path), 0, "", _cannot_read(error)))
+        return []
+    if not found:
+        problems.append(Problem(str(path), 0, "", "no `*.yaml` or `*.yml` is in this directory"))
+    return found
+
+
+def _read_file(path: Path, problems: list[Problem]) -> str | None:
+    try:
+        with path.open("rb") as file:
+            # One byte more than the most a text of that many characters can take.
+            content = file.read(4 * MAX_CHARACTERS + 1)
+    except (OSError, ValueError) as error:
+        problems.append(Problem(str(path), 0, "", _cannot_read(error)))
+        return None
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        problems.append(Problem(str(path), line, "", f"byte {content[error.start]:#04x} is not UTF-8"))
+        return None
+
+
+def _cannot_read(error: OSError | ValueError) -> str:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return f"cannot be read: {reason}"
