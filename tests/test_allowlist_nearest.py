@@ -125,3 +125,19 @@ def test_self_is_near_by_its_source() -> None:
     title, differs = nearest(["loki → self:80"], edge(LOKI, GRAFANA))
 
     assert (title, differs) == ("monitoring/loki → self:80/TCP", ("destination",))
+
+
+@pytest.mark.parametrize(
+    ("rules", "one", "title"),
+    [
+        (["grafana → world:443", "loki → filer:8333"], edge(LOKI, SOMEWHERE, port=443), "monitoring/loki → seaweedfs/filer:8333/TCP"),
+        (["grafana → world:443"], edge(LOKI, SOMEWHERE, port=443), ""),
+        (["cluster → filer:80"], edge(LOKI, PG, port=443), ""),
+        (["host → pods:any"], edge(LOKI, PG, port=443), ""),
+        (["pods → filer:53"], edge(LOKI, PG, port=53), "pods → seaweedfs/filer:53/TCP"),
+        (["loki → self:80", "loki → filer:8333"], edge(LOKI, PG, port=79), "monitoring/loki → seaweedfs/filer:8333/TCP"),
+    ],
+)  # fmt: skip
+def test_what_is_said_of_everybody_is_no_hint(rules: list[str], one: Edge, title: str) -> None:
+    """A rule for the world or for every pod is not close to an edge just because the edge is in it too."""
+    assert nearest(rules, one)[0] == title

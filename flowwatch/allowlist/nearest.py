@@ -1,9 +1,10 @@
 """The declared clause that comes closest to an edge which nothing declares.
 
 Closest means: it agrees in as many of source, destination and port as possible, the two ends
-before the port. Among equals, what differs should at least be of the same sort (a pod, a
-node, the world), in the same namespace, about the same port; a clause that names a workload
-is a better hint than one for every pod.
+before the port. What a clause says of everybody (the world, every pod) is no hint about this
+edge: unless source and port agree, the end that agrees must be spelt out. Among equals, what differs
+should at least be of the same sort (a pod, a node, the world), in the same namespace, about the same
+port; a clause for a few is a better hint than one for many, or than one about a workload and itself.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from flowwatch.model import Edge, Peer, Protocol
 _SORTS = {"host": "node", "remote-node": "node", "kube-apiserver": "node", "world": "world"}
 _OTHER_PROTOCOL = 65_536
 _FAR = 10 * _OTHER_PROTOCOL
+_FEW = 3
+_EVERYBODY = ("all", "cluster", "world")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +61,15 @@ class NearestIndex:
         self._ports = [clause.ports for clause in clauses]
         self._source = _End([clause.sources for clause in clauses])
         self._destination = _End([clause.destinations for clause in clauses])
+        self._narrow = sum(
+            1 << index
+            for index, clause in enumerate(clauses)
+            if len(clause.sources) <= _FEW and clause.sources != clause.destinations
+        )
 
     def find(self, edge: Edge, source: int, destination: int, port: int) -> Nearest | None:
         """The nearest clause among those the masks hold; None where source and destination agree in none."""
-        candidates, differs = _closest(source, destination, port)
+        candidates, differs = self._closest(source, destination, port)
         if not candidates:
             return None
         for name, peer, end in (
@@ -69,24 +77,25 @@ class NearestIndex:
             ("source", edge.source, self._source),
         ):
             candidates = end.prefer_like(peer, candidates) if name in differs else _prefer(candidates, end.spelt_out)
+        if len(differs) > 1:
+            candidates = _prefer(candidates, self._narrow)
         if "port" in differs:
             index = min(_bits(candidates), key=lambda bit: (_distance(self._ports[bit], edge.protocol, edge.port), bit))
         else:
             index = next(_bits(candidates))
         return Nearest(index, differs)
 
-
-def _closest(source: int, destination: int, port: int) -> tuple[int, tuple[str, ...]]:
-    for candidates, differs in (
-        (source & destination, ("port",)),
-        (source & port, ("destination",)),
-        (destination & port, ("source",)),
-        (source, ("destination", "port")),
-        (destination, ("source", "port")),
-    ):
-        if candidates:
-            return candidates, differs
-    return 0, ()
+    def _closest(self, source: int, destination: int, port: int) -> tuple[int, tuple[str, ...]]:
+        for candidates, differs in (
+            (source & destination, ("port",)),
+            (source & port, ("destination",)),
+            (destination & port & self._destination.spelt_out, ("source",)),
+            (source & self._source.spelt_out, ("destination", "port")),
+            (destination & self._destination.spelt_out, ("source", "port")),
+        ):
+            if candidates:
+                return candidates, differs
+        return 0, ()
 
 
 def _prefer(candidates: int, preferred: int) -> int:
@@ -124,4 +133,6 @@ def _sort_of_peer(peer: Peer) -> str:
 def _is_spelt_out(selector: Selector) -> bool:
     if isinstance(selector, Pods):
         return bool(selector.requirements)
-    return not (isinstance(selector, Entity) and selector.name in ("all", "cluster"))
+    if isinstance(selector, External):
+        return bool(selector.patterns) or not all(cidr.endswith("/0") for cidr in selector.cidrs)
+    return not (isinstance(selector, Entity) and selector.name in _EVERYBODY)
