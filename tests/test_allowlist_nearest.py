@@ -133,6 +133,7 @@ def test_self_is_near_by_its_source() -> None:
         (["grafana → world:443", "loki → filer:8333"], edge(LOKI, SOMEWHERE, port=443), "monitoring/loki → seaweedfs/filer:8333/TCP"),
         (["grafana → world:443"], edge(LOKI, SOMEWHERE, port=443), ""),
         (["cluster → filer:80"], edge(LOKI, PG, port=443), ""),
+        (["[cluster, host] → filer:80"], edge(LOKI, PG, port=443), ""),
         (["host → pods:any"], edge(LOKI, PG, port=443), ""),
         (["pods → filer:53"], edge(LOKI, PG, port=53), "pods → seaweedfs/filer:53/TCP"),
         (["loki → self:80", "loki → filer:8333"], edge(LOKI, PG, port=79), "monitoring/loki → seaweedfs/filer:8333/TCP"),

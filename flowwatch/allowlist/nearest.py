@@ -46,8 +46,8 @@ class _End:
                 self.sorts[sort] = self.sorts.get(sort, 0) | bit
                 if isinstance(selector, Pods) and selector.namespace:
                     self.namespaces[selector.namespace] = self.namespaces.get(selector.namespace, 0) | bit
-                if _is_spelt_out(selector):
-                    self.spelt_out |= bit
+            if all(_is_spelt_out(selector) for selector in selectors):
+                self.spelt_out |= bit
 
     def prefer_like(self, peer: Peer, candidates: int) -> int:
         candidates = _prefer(candidates, self.sorts.get(_sort_of_peer(peer), 0))
