@@ -7,34 +7,21 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-from flowwatch import allowlist as allowlists
 from flowwatch.config import Config
 from flowwatch.daemon import Daemon
+from flowwatch.declared import DeclaredFiles
 from flowwatch.engine import Engine
 from flowwatch.model import Snapshot
 from flowwatch.receive import Receiver
 from flowwatch.receive.relay import RelayReceiver
-from flowwatch.rows import Rule
 from flowwatch.service import Service
 from flowwatch.store import Store, claim
 
 OVERLAP = 10.0
 """Seconds: nodes' flows reach us out of order by less than this."""
-
-
-def load_allowlist(paths: Sequence[Path], now: float) -> allowlists.Allowlist | None:
-    """Read the declared allowlist; None where none is configured. Raises `AllowlistError`."""
-    return allowlists.load(paths, now) if paths else None
-
-
-def stored_rules(allowlist: allowlists.Allowlist | None) -> tuple[Rule, ...]:
-    """The rules as the store keeps them."""
-    rules = allowlist.rules if allowlist else ()
-    return tuple(Rule(rule.id, rule.title, rule.reason, rule.owner, f"{rule.file}:{rule.line}") for rule in rules)
 
 
 @contextmanager
@@ -44,14 +31,14 @@ def running(
     """A daemon that runs, stores, serves and alerts while the context lasts, then stops in order:
     receive no more, commit, tell Alertmanager, close the file."""
     now = clock()
-    allowlist = load_allowlist(config.allowlist, now)
-    rules = stored_rules(allowlist)
+    files = DeclaredFiles(config.allowlist)
+    declared = files.load(now)
     store = Store(config.store.path, memory_limit=config.store.memory_limit)
     try:
         engine = Engine(
             cluster=config.cluster,
-            allowlist=allowlist,
-            rules=rules,
+            allowlist=declared.allowlist,
+            rules=declared.rules,
             settle=config.judge.settle,
             active_for=config.judge.active_for,
         )
@@ -60,7 +47,7 @@ def running(
         source = receiver or RelayReceiver(
             config.hubble, since=lambda: engine.newest - OVERLAP if engine.newest else None
         )
-        daemon = Daemon(config, source, store, engine, rules, clock=clock)
+        daemon = Daemon(config, source, store, engine, files, clock=clock)
         with Service(daemon, config, clock) as service, claim(config.store.path, service.address):
             daemon.start()
             try:

@@ -54,7 +54,7 @@ class Decision:
     opens: bool = False
 
 
-def decide(shape: Shape) -> Decision:  # noqa: PLR0911 - one trap after the other, in the order they must be asked
+def decide(shape: Shape) -> Decision:  # noqa: PLR0911, PLR0912 - trap by trap, in the order they must be asked
     """Say what a flow of this shape is. The order of the questions is the meaning."""
     if shape.event in (Event.DEBUG, Event.CAPTURE):
         return Decision(FlowClass.DEBUG)

@@ -22,8 +22,9 @@ import pyarrow.parquet as pq
 from rich.console import Console
 
 from flowwatch import __version__, config, render, report
-from flowwatch.assemble import load_allowlist, running, stored_rules, watch
+from flowwatch.assemble import running, watch
 from flowwatch.database import Database
+from flowwatch.declared import read
 from flowwatch.demo import clean, demo_config, simulated_hubble
 from flowwatch.engine import Engine
 from flowwatch.errors import ConfigError, FlowwatchError, QueryError
@@ -147,12 +148,12 @@ def replay_command(
     """Judge captures: `hubble observe -o json` lines, exporter logs, protobuf; compressed or not; `-` is stdin."""
     console = Console(stderr=True)
     settle = config.JudgeSettings().settle
-    allowlist = load_allowlist(declared, time.time())
+    wanted = read(declared, time.time())
     store = Store(database) if database else None
     try:
         with replay_progress(console) as progress:
             engine = Engine(
-                cluster=cluster, allowlist=allowlist, rules=stored_rules(allowlist), settle=settle, active_for=FOR_EVER
+                cluster=cluster, allowlist=wanted.allowlist, rules=wanted.rules, settle=settle, active_for=FOR_EVER
             )
             if store is not None:
                 engine.restore(store.restore(), time.time())
@@ -179,7 +180,7 @@ def replay_command(
     if receiver.unknown_enums:
         unheard = ", ".join(f"{name} ({number(count)})" for name, count in receiver.unknown_enums.most_common(10))
         console.print(f"values newer than this flowwatch, taken as unknown: {unheard}", markup=False, highlight=False)
-    _print_summary(console, result, judged=allowlist is not None)
+    _print_summary(console, result, judged=wanted.allowlist is not None)
     sys.exit(DRIFT if any(finding.square in DRIFT_SQUARES for finding in result.findings) else 0)
 
 
@@ -277,8 +278,7 @@ def config_check(path: Path | None) -> None:
     settings = config.load(path, os.environ)
     if problems := tls_problems(settings.hubble):
         raise ConfigError(problems)
-    allowlist = load_allowlist(settings.allowlist, time.time())
-    rules = plural(len(allowlist.rules), "rule") if allowlist else "no allowlist"
+    rules = plural(len(read(settings.allowlist, time.time()).rules), "rule") if settings.allowlist else "no allowlist"
     click.echo(f"{path or 'environment and defaults'}: ok, {rules}")
 
 
@@ -298,9 +298,8 @@ def allowlist_group() -> None:
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True), metavar="PATH...")
 def allowlist_check(paths: tuple[Path, ...]) -> None:
     """Say everything that is wrong with an allowlist."""
-    allowlist = load_allowlist(paths, time.time())
-    rules = allowlist.rules if allowlist else ()
-    click.echo(f"{', '.join(str(path) for path in paths)}: ok, {plural(len(rules), 'rule')}")
+    rules = plural(len(read(paths, time.time()).rules), "rule")
+    click.echo(f"{', '.join(str(path) for path in paths)}: ok, {rules}")
 
 
 cli.add_command(simulate)

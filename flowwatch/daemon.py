@@ -25,12 +25,12 @@ import pyarrow as pa
 from flowwatch import __version__
 from flowwatch.codes import FlowClass
 from flowwatch.config import Config
+from flowwatch.declared import DeclaredFiles
 from flowwatch.engine import Counts, Engine
 from flowwatch.errors import FlowwatchError, StoreError
 from flowwatch.metrics import Metrics
 from flowwatch.model import Finding, Snapshot
 from flowwatch.receive import Receiver
-from flowwatch.rows import Rule
 from flowwatch.store import Store
 
 log = logging.getLogger("flowwatch.daemon")
@@ -42,6 +42,8 @@ MAX_PENDING_ROWS = 1_000_000
 RETRY_STORE = 1.0
 RATE_WINDOW = 5.0
 RETAIN_EVERY = 600.0
+RELOAD_EVERY = 2.0
+"""Seconds between two looks at the files of the allowlist."""
 
 Tables = dict[str, pa.Table]
 
@@ -55,7 +57,7 @@ class Daemon:
         receiver: Receiver,
         store: Store,
         engine: Engine,
-        rules: Sequence[Rule],
+        declared: DeclaredFiles,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -71,7 +73,7 @@ class Daemon:
         """Alerts by state, written by whoever runs them."""
         self._receiver = receiver
         self._engine = engine
-        self._rules = rules
+        self._declared = declared
         self._clock = clock
         self._started = clock()
         self._totals: Counter[str] = Counter()
@@ -116,7 +118,7 @@ class Daemon:
     # ── the ingest thread ────────────────────────────────────────────────────────────────────────
 
     def _ingest(self) -> None:
-        tick = commit = self._clock()
+        tick = commit = look = self._clock()
         for messages in self._receiver.batches():
             now = self._beat["ingest"] = self._clock()
             if messages:
@@ -126,6 +128,9 @@ class Daemon:
             if now - commit >= settings.commit_interval or self._engine.pending_rows >= settings.commit_rows:
                 commit = now
                 self._hand_over(now)
+            if now - look >= RELOAD_EVERY:
+                look = now
+                self._reload(now)
             if now - tick >= TICK:
                 tick = now
                 self._evaluate(now)
@@ -162,6 +167,17 @@ class Daemon:
             self.metrics.lost("flowwatch", shed)
             log.warning("gave up flow rows the store cannot take: rows=%d error=%s", shed, self._store_error or "slow")
 
+    def _reload(self, now: float) -> None:
+        """Take a changed allowlist into force; a broken one leaves the last good one there."""
+        before = self._declared.error
+        declared = self._declared.reload(now)
+        if declared is not None:
+            self._engine.reload(declared.allowlist, declared.rules, now)
+            self.metrics.allowlist_loaded(now)
+            log.info("allowlist reloaded: rules=%d edges=%d", len(declared.rules), len(self._engine.edges))
+        elif self._declared.error != before:
+            log.error("the allowlist cannot be read, the last good one stays in force: %s", self._declared.error)
+
     def _evaluate(self, now: float) -> None:
         findings = self._engine.current(now)
         for finding in findings:
@@ -197,12 +213,13 @@ class Daemon:
             coverage=coverage,
             findings=tuple(findings),
             alerts=dict(self.alert_counts),
-            rules=len(self._rules),
+            rules=len(engine.rules),
             unused_rules=engine.unused_rules() if may_be_unused else (),
             rows_stored=self._rows_stored,
             pending_rows=engine.pending_rows,
             store_path=str(self.store.path),
             store_error=self._store_error,
+            allowlist_error=self._declared.error,
         )
 
     def _rate(self, now: float) -> float:

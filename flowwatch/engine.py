@@ -92,7 +92,7 @@ class Engine:
         self.decoder = decoder or best_decoder()
         self._classifier = Classifier()
         self._replays = Replays()
-        self._rules = rules
+        self.rules = rules
         self._rules_pending = True
         self._all_edges_pending = False
         self._flow_rows: list[pa.RecordBatch] = []
@@ -255,13 +255,13 @@ class Engine:
     def unused_rules(self) -> tuple[str, ...]:
         """Titles of the rules that no edge has used so far."""
         used = set(np.unique(self.edges.rule.values).tolist())
-        return tuple(rule.title for rule in self._rules if rule.number not in used)
+        return tuple(rule.title for rule in self.rules if rule.number not in used)
 
     def drain(self, now: float, findings: Sequence[Finding] | None = None) -> dict[str, pa.Table]:
         """Everything the store does not have yet, by the statement that writes it, in the order to run them."""
         tables: dict[str, pa.Table] = {}
         if self._rules_pending:
-            tables |= {"clear_rules": rule_rows(()), "append_rules": rule_rows(self._rules)}
+            tables |= {"clear_rules": rule_rows(()), "append_rules": rule_rows(self.rules)}
             self._rules_pending = False
         tables |= news_rows(self.interner.drain(), self.interner)
         tables |= self._drain_edges()
@@ -320,11 +320,12 @@ class Engine:
         self._flow_rows, self._activity_rows, self.edges.fresh = [], [], []
         self.interner.drain()
 
-    def reload(self, allowlist: Allowlist, rules: Sequence[Rule], now: float) -> None:
+    def reload(self, allowlist: Allowlist | None, rules: Sequence[Rule], now: float) -> None:
         """Judge every edge anew by a changed allowlist."""
-        self._rules, self._rules_pending, self._all_edges_pending = rules, True, True
-        self.interner.address_class = allowlist.address_class
-        self.edges.rejudge(allowlist, now)
+        declared = allowlist or NoAllowlist()
+        self.rules, self._rules_pending, self._all_edges_pending = rules, True, True
+        self.interner.address_class = declared.address_class
+        self.edges.rejudge(declared, now)
 
 
 class _Stopwatch:

@@ -121,7 +121,7 @@ class Service:
     def _run(self) -> None:
         try:
             self._loop.run_until_complete(self._serve())
-        except BaseException as error:  # noqa: BLE001 - handed to whoever entered the context
+        except BaseException as error:
             self._error = error
             if self._ready.is_set():
                 log.exception("serving and alerting ended")

@@ -201,3 +201,27 @@ def test_an_address_in_use_is_an_error_in_words(tmp_path: Path) -> None:
         with pytest.raises(FlowwatchError, match="web.listen: cannot listen on"), running(taken, Feed()):
             pass
     Store(second / "test.duckdb").close()
+
+
+def test_a_changed_allowlist_is_taken_into_force(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Edges are judged anew when the file changes; a broken file keeps the last good one and is told with its line."""
+    monkeypatch.setattr(daemon_module, "RELOAD_EVERY", 0.05)
+    feed = Feed()
+    file = tmp_path / "allowlist.yaml"
+    with running(settings(tmp_path, ALLOWLIST), feed) as (daemon, service):
+        feed.give(messages())
+        until(lambda: len(daemon.snapshot.findings) == 2)
+        file.write_text(ALLOWLIST + "  nonsense: true\n", encoding="utf-8")
+        until(lambda: daemon.snapshot.allowlist_error, what="an allowlist error")
+        assert "allowlist.yaml:6" in daemon.snapshot.allowlist_error
+        until(lambda: samples(service.address, "flowwatch_allowlist_valid")["flowwatch_allowlist_valid"] == 0)
+        assert len(daemon.snapshot.findings) == 2
+        wider = ALLOWLIST + '  - {from: shop/web, to: {cidr: ["203.0.113.7/32"]}, ports: 443/TCP, reason: found}\n'
+        file.write_text(wider.replace("rules: [{", "rules:\n  - {").replace("pages}]", "pages}"), encoding="utf-8")
+        until(lambda: len(daemon.snapshot.findings) == 1, what="one finding less")
+        assert not daemon.snapshot.allowlist_error
+        assert daemon.snapshot.rules == 2
+        assert daemon.snapshot.squares["expected"] == 2
+        until(lambda: samples(service.address, "flowwatch_allowlist_rules")["flowwatch_allowlist_rules"] == 2)
+        with flowwatch.open(tmp_path / "test.duckdb") as database:
+            until(lambda: sorted(database.query("edges", since="1h")["square"]) == ["denied", "expected", "expected"])

@@ -15,7 +15,6 @@ import pytest
 from flowwatch.receive.capture import CaptureReceiver
 
 from flowwatch import allowlist, sql
-from flowwatch.assemble import stored_rules
 from flowwatch.engine import Engine
 from flowwatch.replay import FOR_EVER, replay
 from flowwatch.store import Store
@@ -104,9 +103,7 @@ def test_every_violation_is_found_and_nothing_else(name: str) -> None:
     """Against the simulation's own truth: each violation once, in its square, with its number of connections."""
     folder = shared.folder("simulated")
     declared = allowlist.load([HOMELAB], 0.0)
-    engine = Engine(
-        cluster="default", allowlist=declared, rules=stored_rules(declared), settle=5.0, active_for=FOR_EVER
-    )
+    engine = Engine(cluster="default", allowlist=declared, settle=5.0, active_for=FOR_EVER)
     result = replay(CaptureReceiver([folder / name]), engine, 5.0)
     found = Counter(
         {

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flowwatch import alerts, allowlist
-from flowwatch.assemble import stored_rules
 from flowwatch.decode import Decoder
 from flowwatch.engine import Engine
 from flowwatch.model import Finding
@@ -65,7 +64,6 @@ def run(path: Path, decoder: Callable[[], Decoder]) -> None:
     engine = Engine(
         cluster="test",
         allowlist=declared,
-        rules=stored_rules(declared),
         settle=SETTLE,
         active_for=ACTIVE_FOR,
         decoder=decoder(),

@@ -1,0 +1,162 @@
+"""What a snapshot amounts to: drift, no drift, or that nothing can be said.
+
+Pure, and shared by every surface, so that the terminal, the page and the HTTP API draw the same
+conclusion. The promise kept here: "no drift" is said only when everything was watched. Where a
+node did not stream, the stream is down or events were lost in the window, the answer is
+"unknown", with what we were blind to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from flowwatch.model import Finding, NodeCoverage, Snapshot, Square
+from flowwatch.render import finding_json, headline
+from flowwatch.words import Json, age, number, percent, plain, plural, rfc3339
+
+DRIFT = (Square.UNEXPECTED, Square.BLOCKED)
+"""The squares in which the network does not do what was declared."""
+
+
+class State(StrEnum):
+    """The answer to the one question: does the network do what was declared?"""
+
+    DRIFT = "drift"
+    NO_DRIFT = "no drift"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """The answer, the sentence that says it, and what we were blind to (empty: nothing)."""
+
+    state: State
+    sentence: str
+    blind: tuple[str, ...]
+
+
+def conclude(snapshot: Snapshot) -> Conclusion:
+    """What the snapshot amounts to. What was seen is said even when we were blind; that nothing
+    was there is said only when we were not."""
+    blind = tuple(_blind(snapshot))
+    counts = {square: sum(finding.square is square for finding in snapshot.findings) for square in Square}
+    told = [headline(square, counts[square]) for square in (*DRIFT, Square.DENIED, Square.UNKNOWN) if counts[square]]
+    if any(counts[square] for square in DRIFT):
+        return Conclusion(State.DRIFT, "; ".join(told), blind)
+    if not snapshot.rules:
+        return Conclusion(State.UNKNOWN, "; ".join(["no rule is declared, so nothing can be judged", *told]), blind)
+    if blind:
+        return Conclusion(State.UNKNOWN, "; ".join(["no gap was seen, but not everything was watched", *told]), blind)
+    if counts[Square.UNKNOWN]:
+        return Conclusion(State.UNKNOWN, "; ".join(["no gap was seen, but not every edge can be judged", *told]), blind)
+    expected = headline(Square.EXPECTED, snapshot.squares.get(Square.EXPECTED, 0))
+    return Conclusion(State.NO_DRIFT, "; ".join([expected, *told]), blind)
+
+
+def _blind(snapshot: Snapshot) -> Iterator[str]:
+    match snapshot.stream:
+        case "streaming":
+            pass
+        case "ended":
+            if snapshot.stream_error:
+                yield "the source ended early"
+        case "connecting":
+            yield "there is no stream yet"
+        case _:
+            yield "the stream is down"
+    if not snapshot.flows:
+        yield "no flow has been received"
+    silent = [node for node in snapshot.nodes if not node.streaming]
+    if silent and snapshot.stream != "ended":
+        yield f"{_nodes(silent)} {'is' if len(silent) == 1 else 'are'} not streaming"
+    if not snapshot.coverage >= 1:
+        lost = sum(snapshot.lost.values())
+        because = f" ({plural(lost, 'event')} lost since the start)" if lost else ""
+        yield f"only {percent(snapshot.coverage)} of what happened was seen{because}"
+
+
+def _nodes(nodes: Sequence[NodeCoverage], shown: int = 3) -> str:
+    names = ", ".join(node.node for node in nodes[:shown])
+    more = f" and {number(len(nodes) - shown)} more" if len(nodes) > shown else ""
+    return f"{'node' if len(nodes) == 1 else 'nodes'} {names}{more}"
+
+
+def lost_events(snapshot: Snapshot) -> str:
+    """Lost events with who lost them, `1,204 events lost (hubble_ring_buffer 1,204)`; empty for none."""
+    losers = {who: count for who, count in sorted(snapshot.lost.items()) if count}
+    if not losers:
+        return ""
+    return (
+        f"{plural(sum(losers.values()), 'event')} lost ({', '.join(f'{who} {number(n)}' for who, n in losers.items())})"
+    )
+
+
+def node_share(snapshot: Snapshot) -> str:
+    """`5/6 nodes streaming`, or that none has reported."""
+    if not snapshot.nodes:
+        return "no node has reported"
+    streaming = sum(node.streaming for node in snapshot.nodes)
+    return f"{streaming}/{plural(len(snapshot.nodes), 'node')} streaming"
+
+
+def errors(snapshot: Snapshot) -> list[tuple[str, str]]:
+    """What is wrong with flowwatch itself, as pairs of a place and its text."""
+    places = {"stream": snapshot.stream_error, "allowlist": snapshot.allowlist_error, "store": snapshot.store_error}
+    return [(place, text.strip()) for place, text in places.items() if text.strip()]
+
+
+def status_json(snapshot: Snapshot, limit: int | None = None) -> dict[str, Json]:
+    """The JSON form of a snapshot with its conclusion. At most `limit` findings, newest first
+    (`findings_total` counts all); times are RFC 3339 in UTC, `last_flow` null for never."""
+    conclusion = conclude(snapshot)
+    shown: Sequence[Finding] = snapshot.findings[:limit]
+    return {
+        "now": rfc3339(snapshot.now),
+        "started": rfc3339(snapshot.started),
+        "version": snapshot.version,
+        "cluster": snapshot.cluster,
+        "source": snapshot.source,
+        "stream": snapshot.stream,
+        "conclusion": {
+            "state": str(conclusion.state),
+            "sentence": conclusion.sentence,
+            "blind": list(conclusion.blind),
+        },
+        "flows": snapshot.flows,
+        "flows_per_second": plain(snapshot.flows_per_second),
+        "verdicts": plain(snapshot.verdicts),
+        "classes": plain(snapshot.classes),
+        "squares": {str(square): snapshot.squares.get(square, 0) for square in Square},
+        "lost": plain(snapshot.lost),
+        "nodes": [_node_json(node) for node in snapshot.nodes],
+        "coverage": plain(snapshot.coverage),
+        "rules": snapshot.rules,
+        "unused_rules": list(snapshot.unused_rules),
+        "alerts": plain(snapshot.alerts),
+        "rows_stored": snapshot.rows_stored,
+        "pending_rows": snapshot.pending_rows,
+        "store_path": snapshot.store_path,
+        "stream_error": snapshot.stream_error,
+        "allowlist_error": snapshot.allowlist_error,
+        "store_error": snapshot.store_error,
+        "findings_total": len(snapshot.findings),
+        "findings": [finding_json(finding) for finding in shown],
+    }
+
+
+def _node_json(node: NodeCoverage) -> dict[str, Json]:
+    return {
+        "cluster": node.cluster,
+        "node": node.node,
+        "streaming": node.streaming,
+        "flows": node.flows,
+        "lost": node.lost,
+        "last_flow": rfc3339(node.last_flow),
+    }
+
+
+def uptime(snapshot: Snapshot) -> str:
+    """How long flowwatch has run."""
+    return age(snapshot.now - snapshot.started)
