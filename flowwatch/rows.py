@@ -134,9 +134,9 @@ def edge_rows(numbers: Iterable[int], edges: Edges, interner: Interner) -> pa.Ta
             )
         )  # fmt: skip
     return _table(
-        rows, edge=pa.int32(), client_identity=pa.int32(), client_ip=pa.string(),
-        server_identity=pa.int32(), server_ip=pa.string(), server_names=_TEXTS, protocol=pa.int32(), port=pa.int32(), first_seen=_US, declared=pa.string(),
-        rule=pa.string(), nearest_rule=pa.string(), differs=_TEXTS, reason=pa.string(),
+        rows, edge=pa.int32(), client_identity=pa.int32(), client_ip=pa.string(), server_identity=pa.int32(),
+        server_ip=pa.string(), server_names=_TEXTS, protocol=pa.int32(), port=pa.int32(), first_seen=_US,
+        declared=pa.string(), rule=pa.string(), nearest_rule=pa.string(), differs=_TEXTS, reason=pa.string(),
     )  # fmt: skip
 
 

@@ -29,7 +29,7 @@ LAYERS = (
     ("the parts put together", "assemble"),
     ("what runs beside the ingest", "service"),
     ("the ingest", "daemon"),
-    ("the edges of the process", "web | terminal screen | notify | store | receive.* | simulate.*"),
+    ("the edges of the process", "web | terminal screen | notify | store | declared | receive.* | simulate.*"),
     ("the pipeline as a whole", "engine"),
     ("what is kept and what is reported", "rows | findings"),
     ("edges, judged", "edges"),
