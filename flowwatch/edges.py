@@ -289,7 +289,7 @@ class Edges:
         self.first_seen.set(number, first_seen)
         for column in self._counters():
             column.grow(number + 1)
-        identity = self._interner.identities[self._interner.parties[parts[1]][0]]
+        identity = self._interner.identities[self._interner.parties.all[parts[1]][0]]
         self.server_is_pod.set(number, int(identity.kind is Kind.POD))
         self.reads_as.set(number, self._readings.setdefault(str(self.edge(number)), number))
         self._judge(number, now)

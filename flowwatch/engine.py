@@ -125,6 +125,7 @@ class Engine:
         client = np.where(classes.swapped, interned.destination, interned.source)
         server = np.where(classes.swapped, interned.source, interned.destination)
         edge = np.full(len(columns), -1, dtype=np.int64)
+        self.interner.learn_names(columns, client)
         evident = np.flatnonzero(classes.evidence)
         if len(evident):
             edge[evident] = self._observe(columns, interned, classes, client, server, evident, counts, now)
@@ -299,8 +300,9 @@ class Engine:
         """Go on from what an earlier run stored: the same numbers, the same names, the edges and their totals."""
         self.interner.restore(restored.nodes, restored.identities, restored.policies, restored.next_peer)
         for row in restored.edges.to_pylist():
-            client = self.interner.stored_client(row["client_identity"], row["client_ip"])
-            server = self.interner.stored_server(row["server_identity"], row["server_ip"], tuple(row["server_names"]))
+            client = self.interner.stored_party(row["client_identity"], row["client_ip"], (), server=False)
+            names = tuple(row["server_names"])
+            server = self.interner.stored_party(row["server_identity"], row["server_ip"], names, server=True)
             number = self.edges.restore(client, server, row["protocol"], row["port"], row["first_seen"], now)
             if number != row["edge"]:
                 raise ValueError(f"edge {row['edge']} is not in its place")
@@ -324,7 +326,7 @@ class Engine:
         """Judge every edge anew by a changed allowlist."""
         declared = allowlist or NoAllowlist()
         self.rules, self._rules_pending, self._all_edges_pending = rules, True, True
-        self.interner.address_class = declared.address_class
+        self.interner.parties.address_class = declared.address_class
         self.edges.rejudge(declared, now)
 
 

@@ -7,26 +7,27 @@ survive a restart.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from flowwatch.codes import Reply
 from flowwatch.decode.columns import Columns, split_policies
 from flowwatch.growing import GrowingInts
 from flowwatch.hubble import flow_pb2
-from flowwatch.identity import any_world, identity_of, names_in, workload_of
+from flowwatch.identity import identity_of, names_in, workload_of
 from flowwatch.model import Identity, Kind, Peer
+from flowwatch.names import Names
+from flowwatch.parties import AddressClass, Parties, one_class
 
 Ints = npt.NDArray[np.int64]
 
 MAX_CACHED_ENDPOINTS = 200_000
 """Distinct endpoint encodings remembered; beyond it the cache starts anew (numbers stay)."""
 MAX_CACHED_PEERS = 1_000_000
-MAX_PARTIES = 2_000_000
-"""Distinct ends of edges; beyond it further addresses and names fold into plain `world`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,32 +72,22 @@ class Interned:
     denied_by: Ints
 
 
-AddressClass = Callable[[str], tuple[int, int]]
-
-
-def _one_class(ip: str) -> tuple[int, int]:  # noqa: ARG001
-    """No address is told from another."""
-    return 0, 0
-
-
 class Interner:
     """Hands out the numbers. One thread uses it."""
 
-    def __init__(self, address_class: AddressClass = _one_class) -> None:
-        """`address_class` says which addresses the allowlist tells apart (see `Allowlist.address_class`)."""
-        self.address_class = address_class
+    def __init__(self, address_class: AddressClass = one_class) -> None:
+        self.parties = Parties(self.identity, address_class)
+        self.names = Names()
         self.nodes: dict[str, int] = {}
         self.identities: list[Identity] = []
         self.workloads: list[tuple[str, str]] = []
         self.policies: list[tuple[str, ...]] = [()]
-        self.parties: list[tuple[int, str, tuple[str, ...]]] = []
         self._certain: list[bool] = []
         self._identity_numbers: dict[Identity, int] = {}
         self._encodings: dict[bytes, tuple[int, str, bool]] = {}
         self._peer_numbers: dict[tuple[int, str, str], int] = {}
         self._policy_numbers: dict[tuple[str, ...], int] = {(): 0}
         self._policy_encodings: dict[bytes, int] = {b"": 0}
-        self._party_numbers: dict[tuple[int, int, str, tuple[str, ...]], int] = {}
         self.peer_identity = GrowingInts()
         self._peer_as_client = GrowingInts()
         self._peer_as_server = GrowingInts()
@@ -138,21 +129,50 @@ class Interner:
         servers outside the cluster the name they were looked up by, or else the address."""
         clients = self._peer_as_client.values[client]
         servers = self._peer_as_server.values[server].copy()
-        codes = columns.names.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-        names = columns.names.dictionary.to_pylist()
-        if any(names):
-            identity = self.peer_identity.values[server]
-            is_world = np.array([i.kind is Kind.WORLD for i in self.identities])
-            has_name = np.array([bool(name) for name in names])
-            named = np.flatnonzero(is_world[identity] & has_name[codes] & ~swapped)
-            pairs, inverse = np.unique(server[named] * len(names) + codes[named], return_inverse=True)
-            numbers = [self._named_party(int(pair) // len(names), names[int(pair) % len(names)]) for pair in pairs]
-            servers[named] = np.array(numbers, dtype=np.int64)[inverse] if numbers else servers[named]
+        codes, names = _indices(columns.names), columns.names.dictionary.to_pylist()
+        is_world = np.array([identity.kind is Kind.WORLD for identity in self.identities] or [False])
+        has_name = np.array([bool(name) for name in names] or [False])
+        outside = is_world[self.peer_identity.values[server]] & ~swapped
+        rows, groups = _distinct(np.flatnonzero(outside & has_name[codes]), server, codes)
+        if groups:
+            told = [self._named(peer, tuple(names[code].split(","))) for _, peer, code in groups]
+            servers[rows.members] = np.array(told, dtype=np.int64)[rows.group]
+        if len(self.names):
+            identity = self.peer_identity.values[client]
+            rows, groups = _distinct(np.flatnonzero(outside & ~has_name[codes]), server, identity)
+            if groups:
+                learnt = [self._from_answers(peer, who, int(columns.time[row])) for row, peer, who in groups]
+                servers[rows.members] = np.array(learnt, dtype=np.int64)[rows.group]
         return clients, servers
+
+    def _named(self, peer: int, told: tuple[str, ...]) -> int:
+        return self.parties.named(self.identities[int(self.peer_identity.values[peer])], self._world_ips[peer], told)
+
+    def _from_answers(self, peer: int, client: int, time: int) -> int:
+        """A server without a name: by the DNS answers the client's own workload was given, if any."""
+        if names_in(self.identities[int(self.peer_identity.values[peer])]):
+            return int(self._peer_as_server.values[peer])
+        told = self.names.of(client, self._world_ips[peer], time / 1e9)
+        return self._named(peer, told) if told else int(self._peer_as_server.values[peer])
+
+    def learn_names(self, columns: Columns, client: Ints) -> None:
+        """Learn from the DNS answers of a batch which names their clients know addresses by."""
+        ips = columns.dns_ips.dictionary.to_pylist()
+        has_ips = np.array([bool(value) for value in ips] or [False])
+        codes = _indices(columns.dns_ips)
+        answers = np.flatnonzero(has_ips[codes] & (columns.reply == Reply.YES))
+        if not len(answers):
+            return
+        queries, asked = columns.dns_query.dictionary.to_pylist(), _indices(columns.dns_query)
+        identity = self.peer_identity.values[client]
+        for at in answers.tolist():
+            addresses = ips[codes[at]].split(",")
+            ttl, now = float(columns.dns_ttl[at]), int(columns.time[at]) / 1e9
+            self.names.learn(int(identity[at]), queries[asked[at]], addresses, ttl, now)
 
     def party(self, number: int) -> Peer:
         """The end of an edge a party number stands for, with its workload as known now."""
-        identity, ip, names = self.parties[number]
+        identity, ip, names = self.parties.all[number]
         return Peer(self.identities[identity], self.workloads[identity][0], ip, names)
 
     def drain(self) -> News:
@@ -236,18 +256,13 @@ class Interner:
         self.peer_identity.set(number, identity)
         meaning = self.identities[identity]
         if meaning.kind is Kind.WORLD:
-            plain = self.identity(any_world())
-            names = names_in(meaning)
-            as_client, as_server = self.address_class(ip)
-            # Clients out there are one party for each class of addresses that the allowlist tells apart:
-            # whoever scans a public address must not make an edge each.
-            self._peer_as_client.set(number, self._party(plain, as_client, ip if as_client else "", ()))
-            self._peer_as_server.set(number, self._world_party(plain, as_server, ip, names))
+            self._peer_as_client.set(number, self.parties.client_outside(ip))
+            self._peer_as_server.set(number, self.parties.server_outside(ip, names_in(meaning)))
             self._world_ips[number] = ip
             self._world_peers.setdefault(ip, []).append(number)
             self._peer_is_stale.set(number, int(ip in self._pod_ips))
         else:
-            party = self._party(identity, 0, "", ())
+            party = self.parties.inside(identity)
             self._peer_as_client.set(number, party)
             self._peer_as_server.set(number, party)
             self._peer_is_stale.set(number, 0)
@@ -255,28 +270,6 @@ class Interner:
                 self._pod_ips.add(ip)
                 for stale in self._world_peers.get(ip, ()):
                     self._peer_is_stale.set(stale, 1)
-
-    def _named_party(self, peer: int, joined: str) -> int:
-        meaning, ip = self.identities[int(self.peer_identity.values[peer])], self._world_ips[peer]
-        names = sorted({name.rstrip(".").lower() for name in joined.split(",")} | set(names_in(meaning)))
-        return self._world_party(self.identity(any_world()), self.address_class(ip)[1], ip, tuple(names))
-
-    def _world_party(self, identity: int, address_class: int, ip: str, names: tuple[str, ...]) -> int:
-        """A server out there: by its names and the class of its address, or by its address where it has no name."""
-        if not names:
-            return self._party(identity, 0, ip, ())
-        return self._party(identity, address_class, ip if address_class else "", names)
-
-    def _party(self, identity: int, address_class: int, ip: str, names: tuple[str, ...]) -> int:
-        # Within a class one address stands for all.
-        key = (identity, address_class, "" if address_class else ip, names)
-        number = self._party_numbers.get(key)
-        if number is None:
-            if len(self.parties) >= MAX_PARTIES and (ip or names):
-                return self._party(identity, 0, "", ())
-            number = self._party_numbers[key] = len(self.parties)
-            self.parties.append((identity, ip, names))
-        return number
 
     def _policy_sets(self, column: pa.DictionaryArray) -> Ints:
         numbers = [self._policy_set(joined) for joined in column.dictionary.to_pylist()]
@@ -321,15 +314,10 @@ class Interner:
         self._next_peer = next_peer
         self.drain()
 
-    def stored_client(self, identity: int, ip: str) -> int:
-        """The party number of a stored edge's client."""
-        return self._party(identity, self.address_class(ip)[0] if ip else 0, ip, ())
-
-    def stored_server(self, identity: int, ip: str, names: tuple[str, ...]) -> int:
-        """The party number of a stored edge's server."""
-        if not names:
-            return self._party(identity, 0, ip, ())
-        return self._world_party(identity, self.address_class(ip)[1] if ip else 0, ip, names)
+    def stored_party(self, identity: int, ip: str, names: tuple[str, ...], server: bool) -> int:
+        """The number of a stored edge's end."""
+        outside = self.identities[identity].kind is Kind.WORLD
+        return self.parties.stored(identity, ip, names, outside, server)
 
 
 def policy_name(policy: flow_pb2.Policy) -> str:
@@ -340,3 +328,22 @@ def policy_name(policy: flow_pb2.Policy) -> str:
 
 def _indices(column: pa.DictionaryArray) -> Ints:
     return np.asarray(column.indices.to_numpy(zero_copy_only=False)).astype(np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Rows of a batch, and the group each of them is in."""
+
+    members: Ints
+    group: Ints
+
+
+def _distinct(rows: Ints, first: Ints, second: Ints) -> tuple[_Rows, list[tuple[int, int, int]]]:
+    """Group rows by two numbers; of each group: (one of its rows, first number, second number)."""
+    if not len(rows):
+        return _Rows(rows, rows), []
+    width = int(second[rows].max()) + 1
+    keys, at, group = np.unique(first[rows] * width + second[rows], return_index=True, return_inverse=True)
+    return _Rows(rows, group), [
+        (int(row), key // width, key % width) for row, key in zip(rows[at], keys.tolist(), strict=True)
+    ]

@@ -123,8 +123,8 @@ def edge_rows(numbers: Iterable[int], edges: Edges, interner: Interner) -> pa.Ta
     """Rows of `edges`."""
     rows = []
     for number in numbers:
-        client = interner.parties[int(edges.client.values[number])]
-        identity, ip, names = interner.parties[int(edges.server.values[number])]
+        client = interner.parties.all[int(edges.client.values[number])]
+        identity, ip, names = interner.parties.all[int(edges.server.values[number])]
         judgement = edges.judgement(number)
         rows.append(
             (

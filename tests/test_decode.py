@@ -65,7 +65,8 @@ def test_every_field_arrives(decoder: type[NativeDecoder] | type[FallbackDecoder
         "time": 1_780_000_000_123_456_789, "verdict": 2, "drop_reason": 133, "event": 129, "sub_type": 3,
         "direction": 2, "point": 101, "trace_reason": 1, "reply": 1, "protocol": 6, "source_port": 40000,
         "destination_port": 443, "tcp_flags": 18, "weight": 17, "l7_type": 2, "l7_kind": 2, "latency": 1500,
-        "dns_rcode": 0, "http_status": 403, "node": "node-1", "source": flow.source.SerializeToString(),
+        "dns_rcode": 0, "dns_ttl": 0, "dns_ips": "", "http_status": 403,
+        "node": "node-1", "source": flow.source.SerializeToString(),
         "destination": b"", "source_ip": "10.0.0.1", "destination_ip": "203.0.113.7", "names": "a.example,b.example",
         "uuid": "u-1", "dns_query": "", "http_method": "GET", "http_url": "http://x/", "allowed_by": b"",
         "denied_by": join_policies([flow.egress_denied_by[0].SerializeToString()]),
@@ -144,7 +145,7 @@ flows = st.builds(
     ),
     l7=st.none()
     | st.one_of(
-        st.builds(lambda t, q, r: flow_pb2.Layer7(type=t, dns=flow_pb2.DNS(query=q, rcode=r)), numbers, words, numbers),
+        st.builds(lambda t, q, r, i: flow_pb2.Layer7(type=t, dns=flow_pb2.DNS(query=q, rcode=r, ips=i, ttl=r)), numbers, words, numbers, st.lists(words, max_size=2)),
         st.builds(lambda m, c: flow_pb2.Layer7(http=flow_pb2.HTTP(method=m, code=c)), words, numbers),
         st.just(flow_pb2.Layer7(kafka=flow_pb2.Kafka(topic="t"))),
     ),

@@ -33,7 +33,7 @@ LAYERS = (
     ("the pipeline as a whole", "engine"),
     ("what is kept and what is reported", "rows | findings"),
     ("edges, judged", "edges"),
-    ("the stages", "intern | classify shapes | judge | coverage | replays"),
+    ("the stages", "intern parties names | classify shapes | judge | coverage | replays"),
     ("what is said about their outcome", "alerts | metrics metric_table | status"),
     ("bytes to columns; findings to sentences", "decode.* | render"),
     ("what the user declares and asks", "allowlist.* | config | sql report"),

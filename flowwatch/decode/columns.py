@@ -47,6 +47,8 @@ class Columns:
     latency: Ints
     """Nanoseconds."""
     dns_rcode: Ints
+    dns_ttl: Ints
+    """Seconds."""
     http_status: Ints
     node: pa.DictionaryArray
     source: pa.DictionaryArray
@@ -58,6 +60,8 @@ class Columns:
     """The destination's DNS names, sorted and joined by commas; empty where there are none."""
     uuid: pa.StringArray
     dns_query: pa.DictionaryArray
+    dns_ips: pa.DictionaryArray
+    """The addresses of a DNS answer, joined by commas."""
     http_method: pa.DictionaryArray
     http_url: pa.DictionaryArray
     allowed_by: pa.DictionaryArray

@@ -93,6 +93,7 @@ class NativeDecoder:
             l7_kind=_l7_kind(l7, size) if has_l7 else np.zeros(size, np.int64),
             latency=_ints(l7.field("latency_ns")) if has_l7 else np.zeros(size, np.int64),
             dns_rcode=_ints(dns.field("rcode")) if has_l7 else np.zeros(size, np.int64),
+            dns_ttl=_ints(dns.field("ttl")) if has_l7 else np.zeros(size, np.int64),
             http_status=_ints(http.field("code")) if has_l7 else np.zeros(size, np.int64),
             node=node.dictionary_encode(),
             source=flow.field("source").dictionary_encode(),
@@ -102,6 +103,7 @@ class NativeDecoder:
             names=_names(flow.field("destination_names")),
             uuid=flow.field("uuid"),
             dns_query=_strings(dns.field("query"), size, has_l7),
+            dns_ips=_strings(_joined(dns.field("ips")), size, has_l7),
             http_method=_strings(http.field("method"), size, has_l7),
             http_url=_strings(http.field("url"), size, has_l7),
             allowed_by=_policies(flow, "allowed_by"),
@@ -193,8 +195,12 @@ def _strings(array: pa.Array, size: int, present: bool) -> pa.DictionaryArray:
     return array.dictionary_encode() if present else _constant(size, "")
 
 
+def _joined(lists: pa.ListArray) -> pa.StringArray:
+    return pc.binary_join(lists.cast(pa.list_(pa.string())), ",")
+
+
 def _names(lists: pa.ListArray) -> pa.DictionaryArray:
-    joined = pc.binary_join(lists.cast(pa.list_(pa.string())), ",").dictionary_encode()
+    joined = _joined(lists).dictionary_encode()
     ordered = [",".join(sorted(value.split(","))) for value in joined.dictionary.to_pylist()]
     return pa.DictionaryArray.from_arrays(joined.indices, pa.array(ordered, pa.string()))
 

@@ -6,7 +6,7 @@
 The words after the event may come in any order: a verdict, `egress`/`ingress` (traffic_direction as
 the server says it), a trace point, a trace reason, `reply`/`noreply` (`is_reply`; absent if neither),
 TCP flags, a drop reason, and `key=value` (uuid, node, from (source port), names, drop (a number),
-l7 (dns|http), code). A star marks the endpoint that is local to the reporting node. Ends: a pod as
+l7 (dns|http), code, query, ips, ttl, policy, count). A star marks the endpoint that is local to the reporting node. Ends: a pod as
 `namespace/workload`, `host`, `remote-node`, `kube-apiserver`, `health`, `unknown`, or
 `world(address,name…)`; `world4(…)` and `world6(…)` are the labels of dual-stack clusters.
 """
@@ -117,6 +117,12 @@ def _option(result: flow_pb2.Flow, key: str, value: str) -> None:
         result.destination_names.extend(value.split(","))
     elif key == "l7":
         getattr(result.l7, value).SetInParent()
+    elif key == "query":
+        result.l7.dns.query = value
+    elif key == "ips":
+        result.l7.dns.ips.extend(value.split(","))
+    elif key == "ttl":
+        result.l7.dns.ttl = int(value)
     elif key == "code":
         result.l7.http.code = int(value)
     elif key == "count":
