@@ -209,7 +209,7 @@ def test_nothing_is_nearer_than_the_nearest(
             "port": naive.covers(rule.ports, edge.protocol, edge.port),
         }
         differs = tuple(part for part, same in agrees.items() if not same)
-        if naive.is_alive(rule, NOW) and differs in order:
+        if naive.is_alive(rule, NOW) and differs in order and naive.is_hint(rule, differs):
             found.add(differs)
 
     if judgement.declared is Declared.NO:

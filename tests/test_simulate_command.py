@@ -178,7 +178,7 @@ def test_a_failing_node_and_an_end_of_violations_are_options(tmp_path: Path) -> 
         (["--fail-node", "mars"], "there is no node 'mars'; the nodes are talos-cp-1"),
         (["--as-capture", "run.bin", "--fail-node", "mars"], "there is no node 'mars'; the nodes are talos-cp-1"),
         (["--violations-for", "soon"], "'soon' is not a duration"),
-        (["--rate", "-1"], "-1.0 is not in the range x>=0"),
+        (["--rate", "-1"], "-1.0 is not in the range 0<=x<=1000000"),
         (["--start", "2026-10-01T00:00:00Z"], "--start needs --as-capture"),
         (["--listen", "mars:1"], "cannot listen on mars:1"),
         (["--listen", "4245"], "cannot listen on 4245"),

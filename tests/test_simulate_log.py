@@ -6,9 +6,11 @@ import threading
 
 import pytest
 
+from flowwatch.hubble import flow_pb2, observer_pb2
 from flowwatch.simulate.log import CAPACITY, Log, Span
+from flowwatch.simulate.service import Observer, Source
 from flowwatch.simulate.stage import Event
-from tests.support.simulated import SECOND, START, played
+from tests.support.simulated import SECOND, START, decode, played
 
 
 def flows(count: int, *nodes: str) -> list[Event]:
@@ -17,6 +19,21 @@ def flows(count: int, *nodes: str) -> list[Event]:
     return [
         Event(START + number * SECOND, nodes[number % len(nodes)], b"%d" % number, template) for number in range(count)
     ]
+
+
+class Client:
+    """The server's view of a client that is always there."""
+
+    def is_active(self) -> bool:
+        """It never hangs up."""
+        return True
+
+    def add_callback(self, _callback: object) -> bool:
+        """It never will."""
+        return True
+
+    def send_initial_metadata(self, _metadata: object) -> None:
+        """It does not look."""
 
 
 def everything(_event: Event) -> bool:
@@ -120,6 +137,28 @@ def test_a_reader_that_is_too_slow_learns_what_it_missed() -> None:
     assert taken == 1 << 15
     assert taken + sum(lost.values()) == total
     assert lost["a"] == pytest.approx(3 * lost["b"], rel=0.01)
+
+
+def test_a_slow_stream_is_told_what_it_missed() -> None:
+    """As LostEvents of the ring buffers of the nodes that lost something, before what comes next."""
+    log = Log([node.name for node in played().cluster.nodes])
+    source = Source(lambda: None, lambda _reader: False, list, lambda: False, lambda: START / SECOND)
+    stream = Observer(played().cluster, log, source).get_flows(observer_pb2.GetFlowsRequest(follow=True), Client())
+    assert decode(next(stream)).HasField("node_status")
+    events = flows(40_000, "talos-w-1", "talos-w-2")
+    log.append(events[:1])
+    assert next(stream) == events[0].message
+
+    log.append(events[1:])
+    lost = [decode(next(stream)) for _ in range(2)]
+
+    total = 40_000 - (1 << 15) - 1
+    assert {each.node_name: each.lost_events.num_events_lost for each in lost} == {
+        "talos-w-1": total // 2,
+        "talos-w-2": total - total // 2,
+    }
+    assert {each.lost_events.source for each in lost} == {flow_pb2.HUBBLE_RING_BUFFER}
+    assert next(stream) == events[total + 1].message
 
 
 def test_a_quiet_log_keeps_its_readers_waiting() -> None:

@@ -195,6 +195,17 @@ def test_stopping_a_server_nobody_used_is_quick() -> None:
     assert time.monotonic() - began < 1.0
 
 
+def test_a_rate_beyond_its_means_does_not_keep_it_from_stopping() -> None:
+    """Though it never has a moment to wait."""
+    hubble = SimulatedHubble(rate=1_000_000.0, at_once=True)
+    hubble.start()
+    until(lambda: hubble.truth().totals.flows > 0)
+    began = time.monotonic()
+    hubble.stop()
+
+    assert time.monotonic() - began < 1.5
+
+
 # ── history ──────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -7,6 +7,7 @@ import itertools
 import os
 import subprocess
 import sys
+import time
 from collections import Counter, defaultdict
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -96,6 +97,19 @@ def test_the_rate_is_kept(rate: float) -> None:
     events = list(itertools.islice(traffic(make_cluster(), 3, START, rate), int(rate * 20)))
 
     assert (events[-1].time - START) / SECOND == pytest.approx(20, rel=0.1)
+
+
+def test_one_core_makes_many_more_flows_than_a_cluster_of_this_size() -> None:
+    """At least 20,000 a second of processor time, ready to be sent."""
+    run = traffic(make_cluster(), 1, START, 20_000.0)
+    for _ in itertools.islice(run, 40_000):
+        pass
+
+    began = time.process_time()
+    for _ in itertools.islice(run, 40_000):
+        pass
+
+    assert 40_000 / (time.process_time() - began) > 20_000
 
 
 # ── what occurs ──────────────────────────────────────────────────────────────────────────────────

@@ -66,6 +66,24 @@ def joins(rule: Rule, edge: Edge, cluster: str) -> bool:
     return False
 
 
+def is_hint(rule: Rule, differs: tuple[str, ...]) -> bool:
+    """Whether a rule that differs in these parts is worth naming: unless source and port agree, or both ends
+    do, the end that agrees must not be everybody."""
+    if differs in (("port",), ("destination",)):
+        return True
+    end = rule.destinations if differs[0] == "source" else rule.sources
+    return all(is_spelt_out(selector) for selector in end)
+
+
+def is_spelt_out(selector: AnySelector) -> bool:
+    """Whether a selector means some in particular, and not everybody of a kind."""
+    if isinstance(selector, Pods):
+        return bool(selector.requirements)
+    if isinstance(selector, External):
+        return bool(selector.patterns) or any(not cidr.endswith("/0") for cidr in selector.cidrs)
+    return isinstance(selector, Entity) and selector.name not in ("all", "cluster", "world")
+
+
 def belong_together(workload: AnySelector, edge: Edge, cluster: str) -> bool:
     """Whether both ends are of the workload that a selector stands for."""
     if not isinstance(workload, Pods):
