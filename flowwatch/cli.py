@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -28,15 +28,16 @@ from flowwatch.declared import read
 from flowwatch.demo import clean, demo_config, simulated_hubble
 from flowwatch.engine import Engine
 from flowwatch.errors import ConfigError, FlowwatchError, QueryError
-from flowwatch.model import Square
+from flowwatch.model import Snapshot, Square
 from flowwatch.receive.capture import CaptureReceiver
 from flowwatch.receive.certificates import tls_problems
 from flowwatch.replay import FOR_EVER, Replayed, replay
 from flowwatch.simulate.command import simulate
 from flowwatch.store import Store
-from flowwatch.terminal import LiveView, replay_progress
+from flowwatch.terminal import LiveView, line, replay_progress
 from flowwatch.words import number, percent, plural
 
+LINE_EVERY = 60.0
 ERROR = 2
 DRIFT = 1
 DRIFT_SQUARES = (Square.UNEXPECTED, Square.BLOCKED, Square.DENIED)
@@ -119,7 +120,20 @@ def _run(settings: config.Config, stop: threading.Event, live: bool) -> None:
                 watch(daemon, stop, view.show)
             return
         logging.getLogger("flowwatch").info("serving: %s", " ".join(f"{name}={url}" for name, url in addresses.items()))
-        watch(daemon, stop)
+        watch(daemon, stop, _every_minute())
+
+
+def _every_minute() -> Callable[[Snapshot], None]:
+    """Log the whole in one line, now and then."""
+    last = time.time()
+
+    def show(snapshot: Snapshot) -> None:
+        nonlocal last
+        if snapshot.now - last >= LINE_EVERY:
+            last = snapshot.now
+            logging.getLogger("flowwatch").info("%s", line(snapshot))
+
+    return show
 
 
 @cli.command(name="replay")
