@@ -23,24 +23,20 @@ from rich.console import Console
 
 from flowwatch import __version__, config, render, report
 from flowwatch.assemble import running, watch
+from flowwatch.cli_allowlist import allowlist
+from flowwatch.cli_replay import replay
 from flowwatch.database import Database
 from flowwatch.declared import read
 from flowwatch.demo import clean, demo_config, simulated_hubble
-from flowwatch.engine import Engine
 from flowwatch.errors import ConfigError, FlowwatchError, QueryError
-from flowwatch.model import Snapshot, Square
-from flowwatch.receive.capture import CaptureReceiver
+from flowwatch.model import Snapshot
 from flowwatch.receive.certificates import tls_problems
-from flowwatch.replay import FOR_EVER, Replayed, replay
 from flowwatch.simulate.command import simulate
-from flowwatch.store import Store
-from flowwatch.terminal import LiveView, line, replay_progress
-from flowwatch.words import number, percent, plural
+from flowwatch.terminal import LiveView, line, output_width
+from flowwatch.words import plural
 
 LINE_EVERY = 60.0
 ERROR = 2
-DRIFT = 1
-DRIFT_SQUARES = (Square.UNEXPECTED, Square.BLOCKED, Square.DENIED)
 CONFIG_OPTION = click.option(
     "--config",
     "path",
@@ -136,98 +132,6 @@ def _every_minute() -> Callable[[Snapshot], None]:
     return show
 
 
-@cli.command(name="replay")
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@click.option(
-    "--allowlist",
-    "declared",
-    multiple=True,
-    type=click.Path(path_type=Path, exists=True),
-    help="What is declared: files or directories.",
-)
-@click.option(
-    "--format", "form", type=click.Choice(["table", "json", "csv", "markdown"]), default="table", show_default=True
-)
-@click.option("--cluster", default="default", show_default=True, help="The name to report the cluster by.")
-@click.option("--strict", is_flag=True, help="Stop at the first line that cannot be read.")
-@click.option(
-    "--store",
-    "database",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Keep the flows in this database, to query them.",
-)
-def replay_command(
-    files: tuple[str, ...], declared: tuple[Path, ...], form: str, cluster: str, strict: bool, database: Path | None
-) -> None:
-    """Judge captures: `hubble observe -o json` lines, exporter logs, protobuf; compressed or not; `-` is stdin."""
-    console = Console(stderr=True)
-    settle = config.JudgeSettings().settle
-    wanted = read(declared, time.time())
-    store = Store(database) if database else None
-    try:
-        with replay_progress(console) as progress:
-            engine = Engine(
-                cluster=cluster, allowlist=wanted.allowlist, rules=wanted.rules, settle=settle, active_for=FOR_EVER
-            )
-            if store is not None:
-                engine.restore(store.restore(), time.time())
-            where = ("", 0, 0)
-
-            def moved(file: str, read: int, total: int) -> None:
-                nonlocal where
-                where = (file, read, total)
-
-            def broken(file: str, line: int, message: str) -> None:
-                place = f"{file}:{line}" if line else file
-                console.print(f"{place}: {message}", markup=False, highlight=False, soft_wrap=True)
-
-            receiver = CaptureReceiver(files, strict=strict, on_broken=broken, on_progress=moved)
-
-            def told(flows: int) -> None:
-                progress.update(*where, flows, receiver.status.broken)
-
-            result = replay(receiver, engine, settle, store, told)
-    finally:
-        if store is not None:
-            store.close()
-    _print_findings(result, form)
-    if receiver.unknown_enums:
-        unheard = ", ".join(f"{name} ({number(count)})" for name, count in receiver.unknown_enums.most_common(10))
-        console.print(f"values newer than this flowwatch, taken as unknown: {unheard}", markup=False, highlight=False)
-    _print_summary(console, result, judged=wanted.allowlist is not None)
-    sys.exit(DRIFT if any(finding.square in DRIFT_SQUARES for finding in result.findings) else 0)
-
-
-def _print_findings(result: Replayed, form: str) -> None:
-    text = render.findings(result.findings, form, _width())  # type: ignore[arg-type]  # click checked the choice
-    if text.strip():
-        click.echo(text.rstrip("\n"))
-
-
-def _width() -> int | None:
-    """The width of the terminal that standard output is; None: as wide as it gets."""
-    console = Console()
-    return console.width if console.is_terminal else None
-
-
-def _print_summary(console: Console, result: Replayed, judged: bool) -> None:
-    squares = ", ".join(f"{number(edges)} {square}" for square, edges in result.squares.items() if edges)
-    lost = sum(result.lost.values())
-    parts = [f"{number(result.flows)} flows"]
-    if result.broken:
-        parts.append(plural(result.broken, "broken line"))
-    if lost:
-        parts.append(f"{number(lost)} events lost before they were captured")
-    parts.append(f"coverage {percent(result.coverage)}")
-    console.print("; ".join(parts), highlight=False)
-    if not judged:
-        console.print("nothing was judged: no allowlist (--allowlist FILE)", highlight=False)
-        return
-    blind = lost or not result.flows
-    verdict = "drift" if result.findings else "unknown: we did not see everything" if blind else "no drift"
-    console.print(f"edges: {squares or 'none'}; {verdict}", highlight=False)
-
-
 @cli.command()
 @click.argument("name", required=False)
 @click.option("--list", "listing", is_flag=True, help="Say what each query answers.")
@@ -259,7 +163,7 @@ def query(
     """Run one of the named queries; while a daemon owns the database, the daemon is asked."""
     if listing or not name:
         rows = [[entry["name"], entry["doc"]] for entry in report.described()]
-        click.echo(render.table(["query", "answers"], rows, "json" if form == "json" else "table", _width()))
+        click.echo(render.table(["query", "answers"], rows, "json" if form == "json" else "table", output_width()))
         if not listing:
             raise QueryError("name a query, or ask for them with --list")
         return
@@ -273,7 +177,7 @@ def query(
             pq.write_table(table, sink)
         return
     rows = [list(row.values()) for row in table.to_pylist()]
-    text = render.table(table.column_names, rows, form, _width())  # type: ignore[arg-type]  # click checked the choice
+    text = render.table(table.column_names, rows, form, output_width())  # type: ignore[arg-type]  # click checked the choice
     if output:
         output.write_text(text + "\n", encoding="utf-8")
     else:
@@ -303,20 +207,8 @@ def config_show(path: Path | None) -> None:
     click.echo(config.show(config.load(path, os.environ)).rstrip("\n"))
 
 
-@cli.group(name="allowlist")
-def allowlist_group() -> None:
-    """Look at an allowlist."""
-
-
-@allowlist_group.command(name="check")
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True), metavar="PATH...")
-def allowlist_check(paths: tuple[Path, ...]) -> None:
-    """Say everything that is wrong with an allowlist."""
-    rules = plural(len(read(paths, time.time()).rules), "rule")
-    click.echo(f"{', '.join(str(path) for path in paths)}: ok, {rules}")
-
-
-cli.add_command(simulate)
+for _command in (allowlist, replay, simulate):
+    cli.add_command(_command)
 
 
 @contextmanager

@@ -118,6 +118,12 @@ class LiveView:
         self._console.print(Text(printable(text)), soft_wrap=True, highlight=False)
 
 
+def output_width() -> int | None:
+    """The width of the terminal that standard output is; None: as wide as it gets."""
+    console = Console()
+    return console.width if console.is_terminal else None
+
+
 class ReplayProgress(Protocol):
     """Told how far a replay is."""
 
