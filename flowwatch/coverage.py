@@ -82,9 +82,9 @@ class Coverage:
 
     def ratio(self) -> float:
         """The share (0…1) of what happened that we can vouch for: of each node's events those that
-        reached us, and nothing of a node that is not streaming."""
+        reached us, and nothing of a node that is not streaming. Nothing at all before any node was heard of."""
         if not self._nodes:
-            return 0.0 if self.interrupted else 1.0
+            return 0.0
         shares = (
             (node.flows / max(node.flows + node.lost, 1) if node.lost else 1.0)
             if node.streaming and not self.interrupted
