@@ -32,13 +32,12 @@ def running(
     receive no more, commit, tell Alertmanager, close the file."""
     now = clock()
     files = DeclaredFiles(config.allowlist)
-    declared = files.load(now)
+    allowlist = files.load(now)
     store = Store(config.store.path, memory_limit=config.store.memory_limit)
     try:
         engine = Engine(
             cluster=config.cluster,
-            allowlist=declared.allowlist,
-            rules=declared.rules,
+            allowlist=allowlist,
             settle=config.judge.settle,
             active_for=config.judge.active_for,
         )

@@ -21,9 +21,8 @@ import click
 import pyarrow.parquet as pq
 from rich.console import Console
 
-from flowwatch import __version__, config, render, report
+from flowwatch import __version__, cli_allowlist, config, render, report
 from flowwatch.assemble import running, watch
-from flowwatch.cli_allowlist import allowlist
 from flowwatch.cli_replay import replay
 from flowwatch.database import Database
 from flowwatch.declared import read
@@ -196,7 +195,8 @@ def config_check(path: Path | None) -> None:
     settings = config.load(path, os.environ)
     if problems := tls_problems(settings.hubble):
         raise ConfigError(problems)
-    rules = plural(len(read(settings.allowlist, time.time()).rules), "rule") if settings.allowlist else "no allowlist"
+    allowlist = read(settings.allowlist, time.time())
+    rules = plural(len(allowlist.rules), "rule") if allowlist else "no allowlist"
     click.echo(f"{path or 'environment and defaults'}: ok, {rules}")
 
 
@@ -207,7 +207,7 @@ def config_show(path: Path | None) -> None:
     click.echo(config.show(config.load(path, os.environ)).rstrip("\n"))
 
 
-for _command in (allowlist, replay, simulate):
+for _command in (cli_allowlist.allowlist, replay, simulate):
     cli.add_command(_command)
 
 

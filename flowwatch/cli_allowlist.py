@@ -7,7 +7,11 @@ from pathlib import Path
 
 import click
 
+from flowwatch.allowlist.show_command import show
+from flowwatch.cli_explain import explain_command
 from flowwatch.declared import read
+from flowwatch.lint.command import lint
+from flowwatch.policy.command import probe
 from flowwatch.words import plural
 
 
@@ -20,5 +24,10 @@ def allowlist() -> None:
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True), metavar="PATH...")
 def check(paths: tuple[Path, ...]) -> None:
     """Say everything that is wrong with an allowlist."""
-    rules = plural(len(read(paths, time.time()).rules), "rule")
+    declared = read(paths, time.time())
+    rules = plural(len(declared.rules) if declared else 0, "rule")
     click.echo(f"{', '.join(str(path) for path in paths)}: ok, {rules}")
+
+
+for _command in (explain_command, lint, probe, show):
+    allowlist.add_command(_command)

@@ -55,9 +55,7 @@ def replay(
     store = Store(database) if database else None
     try:
         with replay_progress(console) as progress:
-            engine = Engine(
-                cluster=cluster, allowlist=wanted.allowlist, rules=wanted.rules, settle=settle, active_for=FOR_EVER
-            )
+            engine = Engine(cluster=cluster, allowlist=wanted, settle=settle, active_for=FOR_EVER)
             if store is not None:
                 engine.restore(store.restore(), time.time())
             where = ("", 0, 0)
@@ -83,7 +81,7 @@ def replay(
     if receiver.unknown_enums:
         unheard = ", ".join(f"{name} ({number(count)})" for name, count in receiver.unknown_enums.most_common(10))
         console.print(f"values newer than this flowwatch, taken as unknown: {unheard}", markup=False, highlight=False)
-    _print_summary(console, result, judged=wanted.allowlist is not None)
+    _print_summary(console, result, judged=wanted is not None)
     sys.exit(DRIFT if any(finding.square in DRIFT_SQUARES for finding in result.findings) else 0)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from enum import IntEnum, StrEnum
 
+from flowwatch.hubble import flow_pb2
 from flowwatch.model import Protocol
 
 
@@ -217,6 +218,14 @@ def verdict_name(code: int) -> str:
 def event_name(code: int) -> str:
     """An event type as metrics call it: `policy-verdict`; unheard-of numbers are `other`."""
     return EVENT_NAMES.get(code, EventName.OTHER).value
+
+
+def drop_name(code: int) -> str:
+    """A drop reason's name; 0 is an L7 refusal, and a number newer than we are stays a number."""
+    if not code:
+        return "L7"
+    value = flow_pb2.DropReason.DESCRIPTOR.values_by_number.get(code)
+    return value.name if value else str(code)
 
 
 _VERDICT_NAMES = {int(verdict): verdict.name.lower() for verdict in Verdict}

@@ -25,11 +25,13 @@ import pyarrow as pa
 from flowwatch import __version__
 from flowwatch.codes import FlowClass
 from flowwatch.config import Config
+from flowwatch.counts import Counts
 from flowwatch.declared import DeclaredFiles
-from flowwatch.engine import Counts, Engine
+from flowwatch.engine import Engine
 from flowwatch.errors import FlowwatchError, StoreError
 from flowwatch.metrics import Metrics
 from flowwatch.model import Finding, Snapshot
+from flowwatch.pacing import Evaluation, Pacer
 from flowwatch.receive import Receiver
 from flowwatch.store import Store
 
@@ -73,6 +75,7 @@ class Daemon:
         """Alerts by state, written by whoever runs them."""
         self._receiver = receiver
         self._engine = engine
+        self._pacer = Pacer()
         self._declared = declared
         self._clock = clock
         self._started = clock()
@@ -170,15 +173,18 @@ class Daemon:
     def _reload(self, now: float) -> None:
         """Take a changed allowlist into force; a broken one leaves the last good one there."""
         before = self._declared.error
-        declared = self._declared.reload(now)
-        if declared is not None:
-            self._engine.reload(declared.allowlist, declared.rules, now)
+        allowlist = self._declared.reload(now)
+        if allowlist is not None:
+            self._engine.reload(allowlist, now)
             self.metrics.allowlist_loaded(now)
-            log.info("allowlist reloaded: rules=%d edges=%d", len(declared.rules), len(self._engine.edges))
+            log.info("allowlist reloaded: rules=%d edges=%d", len(allowlist.rules), len(self._engine.edges))
         elif self._declared.error != before:
             log.error("the allowlist cannot be read, the last good one stays in force: %s", self._declared.error)
 
     def _evaluate(self, now: float) -> None:
+        # What flows change is judged as they come; what time changes is looked at now and then.
+        if self._pacer.next(now) is Evaluation.FULL and self._engine.expire(now):
+            log.info("rules ended: edges judged anew=%d", len(self._engine.edges))
         findings = self._engine.current(now)
         for finding in findings:
             if finding.fingerprint not in self._known:
@@ -220,6 +226,7 @@ class Daemon:
             store_path=str(self.store.path),
             store_error=self._store_error,
             allowlist_error=self._declared.error,
+            conditions=tuple(condition.manifest for condition in engine.conditions(now)),
         )
 
     def _rate(self, now: float) -> float:

@@ -8,22 +8,13 @@ links, and editors replace files.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from flowwatch import allowlist as allowlists
+from flowwatch.allowlist import Allowlist
 from flowwatch.errors import AllowlistError
-from flowwatch.rows import Rule
 
 Signature = tuple[tuple[str, int, int, int], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Declared:
-    """A declaration as read: the allowlist, and its rules as the store keeps them."""
-
-    allowlist: allowlists.Allowlist | None
-    rules: tuple[Rule, ...]
 
 
 class DeclaredFiles:
@@ -35,38 +26,33 @@ class DeclaredFiles:
         self.error = ""
         """Why what is on disk now is not in force; empty when it is."""
 
-    def load(self, now: float) -> Declared:
+    def load(self, now: float) -> Allowlist | None:
         """Read everything. Raises `AllowlistError`."""
         self._seen = self._signature()
         return read(self._paths, now)
 
-    def reload(self, now: float) -> Declared | None:
+    def reload(self, now: float) -> Allowlist | None:
         """The declaration anew if anything changed and can be read; None otherwise (see `error`)."""
         signature = self._signature()
         if signature == self._seen:
             return None
         try:
-            declared = self.load(now)
+            allowlist = self.load(now)
         except AllowlistError as error:
             self._seen = signature
             self.error = str(error)
             return None
         self.error = ""
-        return declared
+        return allowlist
 
     def _signature(self) -> Signature:
         files = [file for path in self._paths for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
         return tuple(_stamp(file) for file in files)
 
 
-def read(paths: Sequence[Path], now: float) -> Declared:
+def read(paths: Sequence[Path], now: float) -> Allowlist | None:
     """Read a declaration once; no paths declare nothing. Raises `AllowlistError`."""
-    allowlist = allowlists.load(paths, now) if paths else None
-    rules = allowlist.rules if allowlist else ()
-    return Declared(
-        allowlist,
-        tuple(Rule(rule.id, rule.title, rule.reason, rule.owner, f"{rule.file}:{rule.line}") for rule in rules),
-    )
+    return allowlists.load(paths, now) if paths else None
 
 
 def _stamp(file: Path) -> tuple[str, int, int, int]:

@@ -15,11 +15,14 @@ from typing import Protocol as Interface
 import numpy as np
 import numpy.typing as npt
 
+from flowwatch import transport
+from flowwatch.allowlist.rules import Rule, Transport
 from flowwatch.codes import Evidence
 from flowwatch.growing import GrowingInts
 from flowwatch.intern import Interner
 from flowwatch.judge import DECLARED_CODES, Judged, Seen, judge
 from flowwatch.model import Declared, Edge, Judgement, Kind, Protocol, Side
+from flowwatch.transport import Answer, Carriage, Carried, Standing
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -39,6 +42,10 @@ for _code, _protocol in enumerate(_PROTOCOLS):
 class Allowlist(Interface):
     """What the ledger asks of an allowlist."""
 
+    @property
+    def rules(self) -> Sequence[Rule]:
+        """Every declared rule; `Judgement.rule_id` is the `id` of one."""
+
     def judge(self, edge: Edge, now: float) -> Judgement: ...
 
     def address_class(self, ip: str) -> tuple[int, int]:
@@ -48,6 +55,8 @@ class Allowlist(Interface):
 
 class NoAllowlist:
     """Nothing is declared, so nothing can be judged: flows are only recorded."""
+
+    rules: Sequence[Rule] = ()
 
     def judge(self, edge: Edge, now: float) -> Judgement:  # noqa: ARG002
         """Every edge is outside what is declared."""
@@ -74,6 +83,8 @@ class Observations:
     """It is a policy verdict (as opposed to a trace)."""
     time: Ints
     weight: Ints
+    carried: Ints
+    """What it says of its transport (`transport.Carried`)."""
     tuple_id: Ints
     """Equal for packets of one connection attempt: client address and port."""
 
@@ -108,6 +119,7 @@ class Edges:
     def __init__(self, interner: Interner, allowlist: Allowlist) -> None:
         self._interner = interner
         self._allowlist = allowlist
+        self._asked = _asked(allowlist)
         self._numbers: dict[int, int] = {}
         self._attempts: OrderedDict[tuple[int, int, int], int] = OrderedDict()
         self.client, self.server = GrowingInts(), GrowingInts()
@@ -120,6 +132,8 @@ class Edges:
         }
         self.verdicts = {key: GrowingInts() for key in self.flows}
         self.openings = {key: GrowingInts() for key in self.flows}
+        self.carried = {(flag, side): GrowingInts() for flag in Carried for side in Side}
+        """When each was last said of the edge's transport, nanoseconds."""
         self.reads_as = GrowingInts()
         """The first edge that reads the same to a person: label sets of one workload may differ in details."""
         self._readings: dict[str, int] = {}
@@ -143,6 +157,8 @@ class Edges:
             numbers[at] = self._add(key, seen, int(first[at]), now) if number is None else number
         edges = numbers[inverse]
         self._advance_times(numbers, inverse, seen)
+        if self._asked:
+            self._advance_carriage(numbers, inverse, seen)
         attempts = self._new_attempts(edges, seen)
         return edges, self._count(numbers, inverse, attempts, seen), attempts
 
@@ -162,6 +178,14 @@ class Edges:
             first.values[numbers] = np.where(
                 oldest == _NEVER, known, np.where(known == 0, oldest, np.minimum(known, oldest))
             )
+
+    def _advance_carriage(self, numbers: Ints, inverse: Ints, seen: Observations) -> None:
+        for (flag, side), last in self.carried.items():
+            rows = (seen.carried & int(flag) != 0) & (seen.side == side)
+            if rows.any():
+                newest = np.zeros(len(numbers), dtype=np.int64)
+                np.maximum.at(newest, inverse[rows], seen.time[rows])
+                last.values[numbers] = np.maximum(last.values[numbers], newest)
 
     def _count(self, numbers: Ints, inverse: Ints, attempts: Ints, seen: Observations) -> Activity:
         parts: list[Activity] = []
@@ -218,6 +242,10 @@ class Edges:
         """Judge every edge at `now` (nanoseconds)."""
         egress, ingress, unknown = Side.EGRESS, Side.INGRESS, Side.UNKNOWN
         forwarded, dropped = Evidence.FORWARDED, Evidence.DROPPED
+        violated, undecided = np.zeros(len(self), np.bool_), np.zeros(len(self), np.bool_)
+        for number, answer in self.carriages(now / 1e9).items():
+            violated[number] = answer.standing is Standing.VIOLATED
+            undecided[number] = answer.standing is Standing.UNKNOWN
         return judge(
             Seen(
                 self.declared.values,
@@ -227,6 +255,8 @@ class Edges:
                 self.flows[dropped, egress].values + self.flows[dropped, unknown].values,
                 self.flows[dropped, ingress].values,
                 self.first_forwarded.values,
+                violated,
+                undecided,
             ),
             now,
             settle,
@@ -243,10 +273,35 @@ class Edges:
         """How many flows are evidence of a kind for an edge."""
         return sum(int(self.flows[evidence, side].values[number]) for side in Side)
 
+    def carriages(self, now: float) -> dict[int, Answer]:
+        """For each edge declared by a rule that asks something of its transport: is it carried so?"""
+        if not self._asked:
+            return {}
+        wanted = np.flatnonzero(np.isin(self.rule.values, list(self._asked)))
+        return {number: self._carriage(number, now) for number in wanted.tolist()}
+
+    def asks(self, edges: Ints) -> Bools:
+        """Which of these edges are declared by a rule that asks something of their transport."""
+        return np.isin(self.rule.values[edges], list(self._asked)) if self._asked else np.zeros(len(edges), np.bool_)
+
+    def _carriage(self, number: int, now: float) -> Answer:
+        asked = self._asked[int(self.rule.values[number])]
+        last = {key: int(column.values[number]) / 1e9 for key, column in self.carried.items()}
+        if asked is Transport.ENCRYPTED:
+            either = (max(last[flag, side] for side in Side) for flag in (Carried.ENCRYPTED, Carried.PLAIN))
+            return transport.judge(asked, Carriage(*either), now)
+        sides = (
+            Carriage(
+                authenticated=last[Carried.AUTHENTICATED, side], unauthenticated=last[Carried.UNAUTHENTICATED, side]
+            )
+            for side in (Side.EGRESS, Side.INGRESS)
+        )
+        return transport.together(tuple(transport.judge(asked, side, now) for side in sides))
+
     def rejudge(self, allowlist: Allowlist, now: float) -> None:
-        """Ask a new allowlist about every edge."""
+        """Ask an allowlist about every edge."""
         self._allowlist = allowlist
-        self.judgements.clear()
+        self._asked = _asked(allowlist)
         for number in range(len(self)):
             self._judge(number, now)
 
@@ -304,8 +359,14 @@ class Edges:
 
     def _counters(self) -> list[GrowingInts]:
         counts = [*self.flows.values(), *self.verdicts.values(), *self.openings.values()]
+        carried = list(self.carried.values())
         times = [self.first_forwarded, self.last_forwarded, self.first_dropped, self.last_dropped]
-        return [*times, *counts]
+        return [*times, *carried, *counts]
+
+
+def _asked(allowlist: Allowlist) -> dict[int, Transport]:
+    """What rules ask of the transport, by the id of the rule."""
+    return {rule.id: rule.transport for rule in allowlist.rules if rule.transport is not None}
 
 
 def _sums(index: Ints, weights: Ints, size: int) -> Ints:

@@ -7,15 +7,15 @@ and no clock: messages and the time come in, rows and findings go out.
 from __future__ import annotations
 
 import time as _time
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from flowwatch.codes import Event, Evidence, FlowClass, event_name, verdict_name
+from flowwatch.codes import Event, Evidence, drop_name
+from flowwatch.conditions import Condition, declared, evaluate, observe
+from flowwatch.counts import Counts
 from flowwatch.coverage import Coverage
 from flowwatch.decode import Columns, Decoder, best_decoder
 from flowwatch.edges import Allowlist, Edges, NoAllowlist, Observations
@@ -23,11 +23,10 @@ from flowwatch.findings import Findings
 from flowwatch.hubble import flow_pb2, relay_pb2
 from flowwatch.intern import Interned, Interner
 from flowwatch.judge import DeclaredCode
-from flowwatch.model import Finding, Side, Square
+from flowwatch.model import Finding, Side
 from flowwatch.replays import Replays
 from flowwatch.rows import (
     Restored,
-    Rule,
     activity_rows,
     coverage_rows,
     edge_rows,
@@ -38,37 +37,11 @@ from flowwatch.rows import (
     rule_rows,
 )
 from flowwatch.shapes import Classes, Classifier, Flows
+from flowwatch.transport import carried
 
 Ints = npt.NDArray[np.int64]
 
 STAGES = ("decode", "intern", "classify", "judge", "rows")
-_DECLARED_SQUARES = {
-    (DeclaredCode.YES, Evidence.FORWARDED): Square.EXPECTED,
-    (DeclaredCode.YES, Evidence.DROPPED): Square.BLOCKED,
-    (DeclaredCode.NO, Evidence.FORWARDED): Square.UNEXPECTED,
-    (DeclaredCode.NO, Evidence.DROPPED): Square.DENIED,
-}
-
-
-@dataclass(slots=True)
-class Counts:
-    """What one batch held, added up for counters."""
-
-    messages: int = 0
-    undecodable: int = 0
-    repeated: int = 0
-    """Flows that were there before: a server repeated them."""
-    flows: int = 0
-    verdicts: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """By (verdict, event)."""
-    classes: Counter[str] = field(default_factory=Counter)
-    squares: Counter[tuple[str, str, str]] = field(default_factory=Counter)
-    """Evidence flows by (square, direction, namespace of the policed or sending side)."""
-    drops: Counter[tuple[str, str, str]] = field(default_factory=Counter)
-    """Denied connection attempts by (namespace, direction, reason)."""
-    lost: Counter[str] = field(default_factory=Counter)
-    seconds: dict[str, float] = field(default_factory=dict)
-    last_flow: float = 0.0
 
 
 class Engine:
@@ -79,24 +52,26 @@ class Engine:
         *,
         cluster: str,
         allowlist: Allowlist | None = None,
-        rules: Sequence[Rule] = (),
         settle: float = 5.0,
         active_for: float = 900.0,
         decoder: Decoder | None = None,
     ) -> None:
-        declared = allowlist or NoAllowlist()
-        self.interner = Interner(declared.address_class)
+        self._allowlist = allowlist or NoAllowlist()
+        self._conditions: tuple[Condition, ...] = ()
+        self._expired_until = 0.0
+        self.interner = Interner(self._allowlist.address_class)
         self.coverage = Coverage(cluster)
-        self.edges = Edges(self.interner, declared)
+        self.edges = Edges(self.interner, self._allowlist)
         self.findings = Findings(self.edges, settle, active_for)
         self.decoder = decoder or best_decoder()
         self._classifier = Classifier()
         self._replays = Replays()
-        self.rules = rules
+        self.rules = self._allowlist.rules
         self._rules_pending = True
         self._all_edges_pending = False
         self._flow_rows: list[pa.RecordBatch] = []
         self._activity_rows: list[pa.RecordBatch] = []
+        self._standings: dict[int, str] = {}
         self._written: dict[str, tuple[float, int, str]] = {}
         self.newest = 0.0
         """Time of the newest flow so far, seconds."""
@@ -133,7 +108,8 @@ class Engine:
         self._flow_rows.append(flow_rows(columns, interned, classes, client, server, edge))
         node_names = list(self.interner.nodes)
         self.coverage.received(node_names, interned.node, columns.time, columns.weight, now)
-        self._count(columns, classes, counts)
+        counts.add_flows(columns, classes)
+        self.newest = max(self.newest, counts.last_flow)
         watch.lap("rows")
         return counts
 
@@ -163,6 +139,13 @@ class Engine:
             side=classes.side[rows].astype(np.int64),
             opens=classes.opens[rows],
             verdict=columns.event[rows] == Event.POLICY_VERDICT,
+            carried=carried(
+                columns.event[rows],
+                columns.point[rows],
+                columns.verdict[rows],
+                columns.encrypted[rows] != 0,
+                columns.auth_type[rows],
+            ),
             time=columns.time[rows],
             weight=columns.weight[rows],
             tuple_id=(client[rows] << 16) | np.clip(source_port[rows], 0, 65535),
@@ -170,14 +153,18 @@ class Engine:
         edges, activity, attempts = self.edges.observe(seen, now)
         self._activity_rows.append(activity_rows(activity, int(seen.time.min()), int(seen.time.max())))
         self._note_samples(columns, interned, rows, edges, seen)
-        self._count_squares(edges, seen, columns.drop_reason[rows], attempts, client[rows], server[rows], counts)
+        identity = self.interner.peer_identity.values
+        owner = np.where(seen.side == Side.INGRESS, identity[server[rows]], identity[client[rows]])
+        declared_codes = self.edges.declared.values[edges]
+        counts.add_evidence(seen, declared_codes, columns.drop_reason[rows], attempts, owner, self.interner.identities)
         return edges
 
     def _note_samples(self, columns: Columns, interned: Interned, rows: Ints, edges: Ints, seen: Observations) -> None:
         """Remember flows behind possible findings: undeclared ones that passed, and all that were dropped."""
         declared = self.edges.declared.values[edges]
         dropped = seen.evidence == Evidence.DROPPED
-        wanted = np.flatnonzero(dropped | ((declared == DeclaredCode.NO) & (seen.evidence == Evidence.FORWARDED)))
+        passed = seen.evidence == Evidence.FORWARDED
+        wanted = np.flatnonzero(dropped | (((declared == DeclaredCode.NO) | self.edges.asks(edges)) & passed))
         if not len(wanted):
             return
         groups: dict[tuple[int, int], list[int]] = {}
@@ -197,47 +184,6 @@ class Engine:
             policies = {name for number in set(sets[flows].tolist()) for name in self.interner.policies[number]}
             self.findings.note(edge, Evidence(evidence), uuids, reasons, tuple(policies))
 
-    def _count_squares(
-        self,
-        edges: Ints,
-        seen: Observations,
-        drop_reason: Ints,
-        attempts: Ints,
-        client: Ints,
-        server: Ints,
-        counts: Counts,
-    ) -> None:
-        declared = self.edges.declared.values[edges]
-        identity = self.interner.peer_identity.values
-        # The side that spoke decides whose namespace it is.
-        policed = np.where(seen.side == Side.INGRESS, identity[server], identity[client])
-        keys = (((policed << 4 | declared) << 4 | seen.evidence) << 4 | seen.side) << 20 | np.clip(
-            drop_reason, 0, 0xFFFFF
-        )
-        distinct, inverse = np.unique(keys, return_inverse=True)
-        weights = np.bincount(inverse, weights=seen.weight).astype(np.int64)
-        begun = np.bincount(inverse, weights=attempts).astype(np.int64)
-        for key, flows, tries in zip(distinct.tolist(), weights.tolist(), begun.tolist(), strict=True):
-            reason, side = key & 0xFFFFF, Side(key >> 20 & 15)
-            evidence, code, owner = Evidence(key >> 24 & 15), key >> 28 & 15, key >> 32
-            namespace, direction = self.interner.identities[owner].namespace, side.name.lower()
-            square = _DECLARED_SQUARES.get((DeclaredCode(code), evidence))
-            if square:
-                counts.squares[square.value, direction, namespace] += flows
-            if tries and evidence is Evidence.DROPPED:
-                counts.drops[namespace, direction, drop_name(reason)] += tries
-
-    def _count(self, columns: Columns, classes: Classes, counts: Counts) -> None:
-        counts.flows = int(columns.weight.sum())
-        pairs, inverse = np.unique(columns.verdict << 32 | columns.event, return_inverse=True)
-        for pair, flows in zip(pairs.tolist(), np.bincount(inverse, weights=columns.weight).tolist(), strict=True):
-            counts.verdicts[verdict_name(pair >> 32), event_name(pair & 0xFFFFFFFF)] += int(flows)
-        per_class = np.bincount(classes.flow_class, weights=columns.weight)
-        for code in np.flatnonzero(per_class).tolist():
-            counts.classes[FlowClass(code).label] += int(per_class[code])
-        counts.last_flow = int(columns.time.max()) / 1e9
-        self.newest = max(self.newest, counts.last_flow)
-
     def _note_stream(self, statuses: list[bytes], losses: list[tuple[str, bytes]], counts: Counts, now: float) -> None:
         for serialised in statuses:
             status = relay_pb2.NodeStatusEvent.FromString(serialised)
@@ -256,7 +202,7 @@ class Engine:
     def unused_rules(self) -> tuple[str, ...]:
         """Titles of the rules that no edge has used so far."""
         used = set(np.unique(self.edges.rule.values).tolist())
-        return tuple(rule.title for rule in self.rules if rule.number not in used)
+        return tuple(rule.title for rule in self.rules if rule.id not in used)
 
     def drain(self, now: float, findings: Sequence[Finding] | None = None) -> dict[str, pa.Table]:
         """Everything the store does not have yet, by the statement that writes it, in the order to run them."""
@@ -265,7 +211,7 @@ class Engine:
             tables |= {"clear_rules": rule_rows(()), "append_rules": rule_rows(self.rules)}
             self._rules_pending = False
         tables |= news_rows(self.interner.drain(), self.interner)
-        tables |= self._drain_edges()
+        tables |= self._drain_edges(now)
         if self._activity_rows:
             tables["append_edge_activity"] = pa.Table.from_batches(self._activity_rows)
             self._activity_rows = []
@@ -277,13 +223,18 @@ class Engine:
             tables["append_coverage"] = coverage_rows(minutes)
         return tables | self._drain_findings(self.current(now) if findings is None else findings)
 
-    def _drain_edges(self) -> dict[str, pa.Table]:
+    def _drain_edges(self, now: float) -> dict[str, pa.Table]:
         fresh, self.edges.fresh = self.edges.fresh, []
+        standings = {number: str(answer.standing) for number, answer in self.edges.carriages(now).items()}
+        changed = [n for n, standing in standings.items() if n not in fresh and self._standings.get(n) != standing]
+        self._standings = standings
         if self._all_edges_pending:
             self._all_edges_pending = False
-            everything = edge_rows(range(len(self.edges)), self.edges, self.interner)
+            everything = edge_rows(range(len(self.edges)), self.edges, self.interner, standings)
             return {"clear_edges": everything, "append_edges": everything}
-        return {"append_edges": edge_rows(fresh, self.edges, self.interner)} if fresh else {}
+        rows = edge_rows([*fresh, *changed], self.edges, self.interner, standings)
+        tables: dict[str, pa.Table] = {"forget_edges": rows} if changed else {}
+        return tables | ({"append_edges": rows} if len(rows) else {})
 
     def _drain_findings(self, findings: Sequence[Finding]) -> dict[str, pa.Table]:
         state = {f.fingerprint: (f.last_seen, f.flows, f.sentence) for f in findings}
@@ -322,12 +273,28 @@ class Engine:
         self._flow_rows, self._activity_rows, self.edges.fresh = [], [], []
         self.interner.drain()
 
-    def reload(self, allowlist: Allowlist | None, rules: Sequence[Rule], now: float) -> None:
+    def conditions(self, now: float) -> tuple[Condition, ...]:
+        """The status conditions that rules bear, at `now`."""
+        edges = self.edges
+        seen = observe(edges.rule.values, edges.last_forwarded.values, edges.last_dropped.values)
+        before, coverage = self._conditions, self.coverage.ratio()
+        self._conditions = evaluate(declared(self.rules), seen, coverage, now, before=before)
+        return self._conditions
+
+    def expire(self, now: float) -> bool:
+        """Judge everything anew if a rule ended since this was last asked; whether one did."""
+        since, self._expired_until = self._expired_until, now
+        if not any(since < rule.ends <= now for rule in self.rules):
+            return False
+        self.reload(self._allowlist, now)
+        return True
+
+    def reload(self, allowlist: Allowlist | None, now: float) -> None:
         """Judge every edge anew by a changed allowlist."""
-        declared = allowlist or NoAllowlist()
-        self.rules, self._rules_pending, self._all_edges_pending = rules, True, True
-        self.interner.parties.address_class = declared.address_class
-        self.edges.rejudge(declared, now)
+        self._allowlist = allowlist or NoAllowlist()
+        self.rules, self._rules_pending, self._all_edges_pending = self._allowlist.rules, True, True
+        self.interner.parties.address_class = self._allowlist.address_class
+        self.edges.rejudge(self._allowlist, now)
 
 
 class _Stopwatch:
@@ -363,11 +330,3 @@ def _classifiable(columns: Columns, interned: Interned) -> Flows:
         same_endpoint=interned.same_endpoint,
         stale_identity=interned.stale_identity,
     )
-
-
-def drop_name(code: int) -> str:
-    """A drop reason's name; 0 is an L7 refusal, and a number newer than we are stays a number."""
-    if not code:
-        return "L7"
-    value = flow_pb2.DropReason.DESCRIPTOR.values_by_number.get(code)
-    return value.name if value else str(code)

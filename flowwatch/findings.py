@@ -8,14 +8,14 @@ finding was first reported, so that its fingerprint never changes while it lives
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from flowwatch.codes import Evidence
 from flowwatch.edges import Edges
-from flowwatch.model import Edge, Finding, Side, Square
+from flowwatch.model import Declared, Edge, Finding, Side, Square
 
 SAMPLES = 5
 FINDING_SQUARES = (Square.UNEXPECTED, Square.BLOCKED, Square.DENIED)
@@ -65,7 +65,7 @@ class Findings:
             for number in np.flatnonzero(squares[square]).tolist():
                 last_seen = self._last_seen(number, square)
                 if moment - last_seen < self._active_for:
-                    found.append(self._finding(number, square, last_seen, coverage))
+                    found.append(self._finding(number, square, last_seen, coverage, now))
                 else:
                     self._named.pop((number, square), None)
         return sorted(_merge(found), key=lambda finding: (-finding.first_seen, finding.fingerprint))
@@ -82,17 +82,20 @@ class Findings:
             taken[members] = True
         return counts
 
-    def _finding(self, number: int, square: Square, last_seen: int, coverage: float) -> Finding:
+    def _finding(self, number: int, square: Square, last_seen: int, coverage: float, now: float) -> Finding:
         edges, evidence = self._edges, _EVIDENCE[square]
         edge = self._named.setdefault((number, square), edges.edge(number))
         samples = self._samples.get((number, evidence)) or _Samples()
+        judgement = edges.judgement(number)
+        if square is Square.UNEXPECTED and judgement.declared is Declared.YES:
+            judgement = replace(judgement, reason=edges.carriages(now)[number].reason)
         first = edges.first_forwarded if evidence is Evidence.FORWARDED else edges.first_dropped
         return Finding(
             square=square,
             cluster=edge.source.identity.cluster or edge.destination.identity.cluster,
             edge=edge,
             side=self._side(number, edge, evidence),
-            judgement=edges.judgement(number),
+            judgement=judgement,
             first_seen=int(first.values[number]) / 1e9,
             last_seen=last_seen / 1e9,
             flows=edges.total(number, evidence),

@@ -49,6 +49,10 @@ class Seen:
     dropped_ingress: Ints
     first_forwarded: Ints
     """Nanoseconds; of the first flow that passed."""
+    violated: Bools
+    """Declared, but not carried as the declaration asks."""
+    undecided: Bools
+    """Declared, and whether it is carried as asked cannot be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +62,19 @@ class Judged:
     forwarded: Bools
     dropped: Bools
     waiting: Bools
+    violated: Bools
+    undecided: Bools
 
     def squares(self, declared: Ints) -> dict[Square, Bools]:
         """Which edges are in which square. An edge that is both is in both."""
         yes, no = declared == DeclaredCode.YES, declared == DeclaredCode.NO
         return {
-            Square.EXPECTED: yes & self.forwarded,
-            Square.UNEXPECTED: no & self.forwarded,
+            Square.EXPECTED: yes & self.forwarded & ~self.violated & ~self.undecided,
+            Square.UNEXPECTED: (no | (yes & self.violated)) & self.forwarded,
             Square.BLOCKED: yes & self.dropped,
             Square.DENIED: no & self.dropped,
-            Square.UNKNOWN: (declared == DeclaredCode.UNKNOWN) & (self.forwarded | self.dropped),
+            Square.UNKNOWN: ((declared == DeclaredCode.UNKNOWN) & (self.forwarded | self.dropped))
+            | (yes & self.undecided & self.forwarded),
         }
 
 
@@ -85,4 +92,4 @@ def judge(seen: Seen, now: int, settle: int) -> Judged:
     silent = now - seen.first_forwarded >= settle
     forwarded = (seen.forwarded_ingress > 0) | (only_sent & ~seen.server_is_pod) | (sent_to_pod & ~refused & silent)
     dropped = (seen.dropped_egress > 0) | refused
-    return Judged(forwarded, dropped, sent_to_pod & ~refused & ~silent)
+    return Judged(forwarded, dropped, sent_to_pod & ~refused & ~silent, seen.violated, seen.undecided)

@@ -23,6 +23,7 @@ EVENTS = ("drop", "policy-verdict", "trace", "l7", "socket", "other")
 DIRECTIONS = ("ingress", "egress", "unknown")
 SQUARES = tuple(str(square) for square in Square)
 LOSERS = ("perf_event_ring_buffer", "observer_events_queue", "hubble_ring_buffer", "flowwatch", "other")
+STATUSES = ("True", "False", "Unknown")
 NODE_STATES = ("streaming", "unavailable")
 STAGES = ("decode", "intern", "classify", "judge", "store")
 ALERT_STATES = ("pending", "firing", "resolved")
@@ -104,6 +105,7 @@ TABLE: tuple[Spec, ...] = (
     _gauge("allowlist_valid", "1 if the allowlist as last read can be used, 0 if an earlier one stays in use."),
     _gauge("allowlist_loaded_timestamp_seconds", "When the allowlist in use was loaded."),
     _gauge("unused_rules", "Rules of the allowlist that no flow has matched."),
+    _gauge("condition", "Status conditions: 1 for the status each has.", condition=(), status=STATUSES),
     # What it cost.
     _counter("stage_seconds_total", "Time spent in each stage of the pipeline.", stage=STAGES),
     _counter("store_rows_total", "Rows written to the database."),

@@ -29,6 +29,7 @@ from flowwatch.metric_table import (
     POLICY_REASONS,
     PREFIX,
     SQUARES,
+    STATUSES,
     TABLE,
     VERDICTS,
     Spec,
@@ -193,6 +194,9 @@ class Metrics:
         for square in SQUARES:
             set_["edges"].labels(square).set(snapshot.squares.get(square, 0))
             set_["findings"].labels(square).set(findings[square])
+        for condition in snapshot.conditions:
+            for status in STATUSES:
+                set_["condition"].labels(condition["type"], status).set(condition["status"] == status)
         for state in NODE_STATES:
             set_["nodes"].labels(state).set(nodes[state])
         for state in ALERT_STATES:

@@ -190,19 +190,17 @@ class Finding:
         return f"{self.edge} {self._predicate()}{self._nearest()}"
 
     def _predicate(self) -> str:
-        match self.square:
-            case Square.UNEXPECTED:
-                return "is forwarded but not declared"
-            case Square.BLOCKED:
-                return f"is declared by `{self.judgement.rule}` but dropped by policy{self._drops()}"
-            case Square.DENIED:
-                return f"is not declared and dropped by policy{self._drops()}"
-            case Square.UNUSED:
-                return "is declared but was never seen"
-            case Square.UNKNOWN:
-                return f"cannot be judged: {self.judgement.reason}"
-            case _:
-                return "is declared and forwarded"
+        rule, drops = self.judgement.rule, self._drops()
+        if self.square is Square.UNEXPECTED and self.judgement.declared is Declared.YES:
+            return f"is declared by `{rule}` but not carried as it asks: {self.judgement.reason}"
+        return {
+            Square.EXPECTED: "is declared and forwarded",
+            Square.UNEXPECTED: "is forwarded but not declared",
+            Square.BLOCKED: f"is declared by `{rule}` but dropped by policy{drops}",
+            Square.DENIED: f"is not declared and dropped by policy{drops}",
+            Square.UNUSED: "is declared but was never seen",
+            Square.UNKNOWN: f"cannot be judged: {self.judgement.reason}",
+        }[self.square]
 
     def _drops(self) -> str:
         return f" ({', '.join(self.drop_reasons)})" if self.drop_reasons else ""
@@ -263,3 +261,5 @@ class Snapshot:
     store_path: str = ""
     store_error: str = ""
     allowlist_error: str = ""
+    conditions: tuple[Mapping[str, str], ...] = ()
+    """Status conditions as they stand in a Kubernetes object: type, status, reason, message, lastTransitionTime."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from flowwatch.allowlist.rules import Rule
 from flowwatch.codes import Evidence, FlowClass, Verdict
 from flowwatch.decode.columns import Columns
 from flowwatch.edges import Activity, Edges, Ints
@@ -22,17 +23,6 @@ from flowwatch.shapes import Classes
 _TEXTS = pa.list_(pa.string())
 _MS = pa.timestamp("ms")
 _US = pa.timestamp("us")
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """A declared rule as the store keeps it."""
-
-    number: int
-    title: str
-    reason: str
-    owner: str
-    position: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +109,8 @@ def news_rows(news: News, interner: Interner) -> dict[str, pa.Table]:
     return tables
 
 
-def edge_rows(numbers: Iterable[int], edges: Edges, interner: Interner) -> pa.Table:
-    """Rows of `edges`."""
+def edge_rows(numbers: Iterable[int], edges: Edges, interner: Interner, standings: Mapping[int, str]) -> pa.Table:
+    """Rows of `edges`; `standings` say how edges are carried whose rule asks for something."""
     rows = []
     for number in numbers:
         client = interner.parties.all[int(edges.client.values[number])]
@@ -131,12 +121,14 @@ def edge_rows(numbers: Iterable[int], edges: Edges, interner: Interner) -> pa.Ta
                 number, client[0], client[1], identity, ip, list(names), int(edges.protocol.values[number]),
                 int(edges.port.values[number]), int(edges.first_seen.values[number]) // 1000, judgement.declared.value,
                 judgement.rule, judgement.nearest, list(judgement.differs), judgement.reason,
+                standings.get(number, ""),
             )
         )  # fmt: skip
     return _table(
         rows, edge=pa.int32(), client_identity=pa.int32(), client_ip=pa.string(), server_identity=pa.int32(),
         server_ip=pa.string(), server_names=_TEXTS, protocol=pa.int32(), port=pa.int32(), first_seen=_US,
         declared=pa.string(), rule=pa.string(), nearest_rule=pa.string(), differs=_TEXTS, reason=pa.string(),
+        transport=pa.string(),
     )  # fmt: skip
 
 
@@ -195,7 +187,7 @@ def coverage_rows(minutes: Sequence[tuple[float, str, int, int, int, int, int, b
 
 def rule_rows(rules: Sequence[Rule]) -> pa.Table:
     """Rows of `rules`."""
-    rows = [(rule.number, rule.title, rule.reason, rule.owner, rule.position) for rule in rules]
+    rows = [(rule.id, rule.title, rule.reason, rule.owner, rule.place) for rule in rules]
     return _table(rows, rule=pa.int32(), title=pa.string(), reason=pa.string(), owner=pa.string(), position=pa.string())
 
 

@@ -135,6 +135,7 @@ def status_json(snapshot: Snapshot, limit: int | None = None) -> dict[str, Json]
         "rules": snapshot.rules,
         "unused_rules": list(snapshot.unused_rules),
         "alerts": plain(snapshot.alerts),
+        "conditions": [dict(condition) for condition in snapshot.conditions],
         "rows_stored": snapshot.rows_stored,
         "pending_rows": snapshot.pending_rows,
         "store_path": snapshot.store_path,

@@ -249,8 +249,8 @@ BROKEN: list[tuple[str, str, str]] = [
     (
         "  - from: grafana\n    to: discord\n    ports: 443/TCP\n    reason: alerts\n",
         "  - grafana\n",
-        "allowlist.yaml:14: rules[0]: expected a mapping with `from`, `to`, `ports`, `reason`, `owner`, `ticket`, "
-        "`expires`, not text (`grafana`)\n      14 | - grafana",
+        "allowlist.yaml:14: rules[0]: expected a mapping with `from`, `to`, `ports`, `reason`, `transport`, "
+        "`condition`, `owner`, `ticket`, `expires`, not text (`grafana`)\n      14 | - grafana",
     ),
     (
         "    ports: 443/TCP\n",
@@ -410,6 +410,34 @@ BROKEN_PORTS = [
 BROKEN += [
     ("443/TCP", ports, f"allowlist.yaml:16: rules[0].ports: {message}\n      16 | ports: {ports}")
     for ports, message in BROKEN_PORTS
+]
+
+
+BROKEN += [
+    (
+        "    reason: alerts\n",
+        f"    reason: alerts\n    {written}\n",
+        f"allowlist.yaml:18: rules[0].{complaint.format(line=f'      18 | {written}')}",
+    )
+    for written, complaint in (
+        (
+            "transport: encrypt",
+            "transport: expected `encrypted` or `authenticated`, not text (`encrypt`)\n{line}\n"
+            "    did you mean `encrypted`?",
+        ),
+        ("transport: [encrypted]", "transport: expected `encrypted` or `authenticated`, not a list\n{line}"),
+        (
+            "transport: encrypted",
+            "transport: Cilium encrypts and authenticates within the cluster, and an end of this rule is outside\n"
+            "{line}\n    write a rule of its own, without `transport`, for what is outside",
+        ),
+        (
+            "condition: gateway ready",
+            "condition: expected the name of a condition, such as `GatewayIntegrationReady` (letters and digits), "
+            "not text (`gateway ready`)\n{line}",
+        ),
+        ("condition: []", "condition: the list is empty; expected at least one element\n{line}"),
+    )
 ]
 
 

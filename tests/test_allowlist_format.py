@@ -9,7 +9,18 @@ from pathlib import Path
 import pytest
 
 from flowwatch.allowlist import Allowlist, load, parse, read_text
-from flowwatch.allowlist.rules import ENTITIES, Entity, External, Operator, Pods, PortRange, Requirement, Rule, Same
+from flowwatch.allowlist.rules import (
+    ENTITIES,
+    Entity,
+    External,
+    Operator,
+    Pods,
+    PortRange,
+    Requirement,
+    Rule,
+    Same,
+    Transport,
+)
 from flowwatch.errors import AllowlistError
 from flowwatch.model import Protocol
 
@@ -243,6 +254,20 @@ def digest(text: str, file: str = "allowlist.yaml") -> str:
     return parse(HEAD + WORKLOADS + text, file, NOW).digest
 
 
+def test_a_rule_may_ask_how_the_path_is_carried() -> None:
+    """Encrypted, or between ends that know each other; without a word, anyhow."""
+    assert rule(to="grafana", transport="encrypted").transport is Transport.ENCRYPTED
+    assert rule(to="grafana", transport="authenticated").transport is Transport.AUTHENTICATED
+    assert rule().transport is None
+
+
+def test_a_rule_may_count_for_conditions() -> None:
+    """One name, or a list of them."""
+    assert rule(condition="BackupConfigurationReady").conditions == ("BackupConfigurationReady",)
+    assert rule(condition="[A, B, A]").conditions == ("A", "B")
+    assert rule().conditions == ()
+
+
 def test_the_digest_is_of_what_is_declared() -> None:
     """Comments, layout, unused names and file names do not count; everything that is said does."""
     text = "rules: [{from: grafana, to: discord, ports: 443, reason: alerts}]"
@@ -252,6 +277,7 @@ def test_the_digest_is_of_what_is_declared() -> None:
         text.replace("alerts", "other alerts"),
         text.replace("grafana", "monitoring/loki"),
         text.replace("reason", "expires: 2027-01-01, reason"),
+        text.replace("reason", "condition: AlertsReady, reason"),
         "governs: monitoring\n" + text,
     ]
 
@@ -299,6 +325,9 @@ def test_the_documentation_names_every_word() -> None:
         "owner",
         "ticket",
         "expires",
+        "transport",
+        "condition",
+        *Transport,
     )
 
     assert [word for word in words if f"`{word}`" not in page] == []

@@ -32,6 +32,7 @@ NOT_DRAWN = {
     "flowwatch_stream_connects_total": "a stream that connects often is one that fails often",
     "flowwatch_store_commits_total": "the count of the commit latency",
     "flowwatch_allowlist_loaded_timestamp_seconds": "for looking up when, not for watching",
+    "flowwatch_condition": "is there only where rules bear conditions",
 }
 
 SELECTOR = re.compile(r"(?P<name>flowwatch_\w+)(?P<matchers>\{[^}]*\})?(?P<range>\[[^]]*\])?")

@@ -47,7 +47,8 @@ def test_every_field_arrives(decoder: type[NativeDecoder] | type[FallbackDecoder
     flow.time.FromNanoseconds(1_780_000_000_123_456_789)
     flow.event_type.type, flow.event_type.sub_type = 129, 3
     flow.is_reply.value = False
-    flow.IP.source, flow.IP.destination = "10.0.0.1", "203.0.113.7"
+    flow.IP.source, flow.IP.destination, flow.IP.encrypted = "10.0.0.1", "203.0.113.7", True
+    flow.auth_type = flow_pb2.SPIRE
     flow.l4.TCP.source_port, flow.l4.TCP.destination_port = 40000, 443
     flow.l4.TCP.flags.SYN = flow.l4.TCP.flags.ACK = True
     flow.source.labels.append("k8s:app=web")
@@ -64,7 +65,7 @@ def test_every_field_arrives(decoder: type[NativeDecoder] | type[FallbackDecoder
     assert row == {
         "time": 1_780_000_000_123_456_789, "verdict": 2, "drop_reason": 133, "event": 129, "sub_type": 3,
         "direction": 2, "point": 101, "trace_reason": 1, "reply": 1, "protocol": 6, "source_port": 40000,
-        "destination_port": 443, "tcp_flags": 18, "weight": 17, "l7_type": 2, "l7_kind": 2, "latency": 1500,
+        "destination_port": 443, "tcp_flags": 18, "encrypted": 1, "auth_type": 1, "weight": 17, "l7_type": 2, "l7_kind": 2, "latency": 1500,
         "dns_rcode": 0, "dns_ttl": 0, "dns_ips": "", "http_status": 403,
         "node": "node-1", "source": flow.source.SerializeToString(),
         "destination": b"", "source_ip": "10.0.0.1", "destination_ip": "203.0.113.7", "names": "a.example,b.example",
@@ -134,7 +135,7 @@ flows = st.builds(
     trace_observation_point=numbers, trace_reason=numbers, node_name=words, uuid=words, reply=st.booleans(),
     destination_names=st.lists(words, max_size=3),
     event_type=st.builds(flow_pb2.CiliumEventType, type=numbers, sub_type=numbers),
-    IP=st.none() | st.builds(flow_pb2.IP, source=words, destination=words),
+    IP=st.none() | st.builds(flow_pb2.IP, source=words, destination=words, encrypted=st.booleans()),
     source=st.none() | st.builds(flow_pb2.Endpoint, ID=numbers, identity=numbers, labels=st.lists(words, max_size=2)),
     l4=st.none()
     | st.one_of(

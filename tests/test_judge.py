@@ -19,12 +19,14 @@ def squares(
     received: int = 0,
     refused: int = 0,
     kept: int = 0,
+    violated: bool = False,
+    undecided: bool = False,
     after: float = 60,
 ) -> set[Square]:
     """The squares of one edge of which so many flows were seen: `sent` and `received` forwarded by the
     client's and the server's side, `kept` and `refused` dropped by them."""
     column = [np.array([value], dtype=np.int64) for value in (declared, sent, received, kept, refused, SECOND)]
-    seen = Seen(column[0], np.array([to_pod]), *column[1:])
+    seen = Seen(column[0], np.array([to_pod]), *column[1:], np.array([violated]), np.array([undecided]))
     judged = judge(seen, int((1 + after) * SECOND), 5 * SECOND)
     return {square for square, members in judged.squares(column[0]).items() if members[0]}
 
@@ -41,6 +43,9 @@ CASES = [
     (Square.DENIED, DeclaredCode.NO, {"kept": 1}),
     (Square.DENIED, DeclaredCode.NO, {"sent": 3, "refused": 1}),
     (Square.UNKNOWN, DeclaredCode.UNKNOWN, {"received": 1}),
+    (Square.UNEXPECTED, DeclaredCode.YES, {"received": 1, "violated": True}),
+    (Square.UNKNOWN, DeclaredCode.YES, {"received": 1, "undecided": True}),
+    (Square.BLOCKED, DeclaredCode.YES, {"refused": 1, "undecided": True}),
 ]
 
 

@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 
 from flowwatch.allowlist.clauses import Clause, clauses_of, same_workload
-from flowwatch.allowlist.index import REMEMBERED, PeerIndex, PortIndex
+from flowwatch.allowlist.index import PeerIndex, PortIndex
 from flowwatch.allowlist.nearest import NearestIndex
+from flowwatch.allowlist.policies import UNGOVERNED, Policies, meaning_of
 from flowwatch.allowlist.rules import Declaration, External, Rule
-from flowwatch.allowlist.selectors import entities_of, names_of
+from flowwatch.memo import REMEMBERED
 from flowwatch.model import Declared, Edge, Identity, Judgement, Kind, Peer, Protocol
+from flowwatch.policy.compiled import SideJudgements
+from flowwatch.selectors import entities_of, names_of
 
 _NO_PODS = Judgement(Declared.UNGOVERNED, "neither end is a pod")
 _UNGOVERNED_PODS = Judgement(Declared.UNGOVERNED, "neither end is a pod of a namespace this allowlist governs")
@@ -44,13 +47,18 @@ class Allowlist:
     def __init__(
         self, declaration: Declaration, now: float, *, cluster: str = "", remembered: int = REMEMBERED
     ) -> None:
-        self.rules = declaration.rules
-        """Every rule in the order written, expired ones included; a rule's `id` is its index."""
+        self._policies = Policies(declaration.policies, len(declaration.rules), cluster=cluster)
+        self._speaks = declaration.speaks
+        self.rules = (*declaration.rules, *self._policies.rules)
+        """Every rule in the order written, expired ones included, and after them every network policy; a rule's `id`
+        is its index."""
+        self.ignored: Mapping[str, int] = dict(declaration.policies.ignored)
+        """How many objects of other kinds were among the files, by kind."""
         self.governs = declaration.governs
         """The namespaces the allowlist speaks about; None: every namespace."""
         self.digest = _digest(declaration)
         """A hash of everything that is declared; where it is written does not matter."""
-        self._clauses = clauses_of(self.rules)
+        self._clauses = clauses_of(declaration.rules)
         self._peers = PeerIndex(self._clauses, cluster, remembered)
         self._ports = PortIndex(self._clauses)
         self._nearest = NearestIndex(self._clauses)
@@ -65,6 +73,15 @@ class Allowlist:
 
     def judge(self, edge: Edge, now: float) -> Judgement:
         """Say whether an edge is declared at the time `now`, by which rule, and if not, what comes nearest."""
+        judgement = self._judge(edge, now) if self._speaks else UNGOVERNED
+        if not self._policies.rules or judgement.declared is Declared.YES:
+            return judgement
+        policies = self._policies.judge(edge)
+        undecided = judgement.declared is Declared.UNKNOWN and policies.declared is Declared.NO
+        return judgement if undecided or policies.declared is Declared.UNGOVERNED else policies
+
+    def _judge(self, edge: Edge, now: float) -> Judgement:
+        """What the rules that are no network policies say."""
         active = self._active(now)
         source, destination, port = self._masks(edge)
         hit = source & destination & port & active
@@ -82,14 +99,20 @@ class Allowlist:
         """Equal for addresses outside the cluster that no rule tells apart, as a source and as a
         destination; 0 where no rule goes by the address."""
         masks = self._peers.address_masks(ip)
-        return masks.source, masks.destination
+        source, destination = self._policies.address_class(ip)
+        shift = len(self._clauses)
+        return source << shift | masks.source, destination << shift | masks.destination
 
     def declaring(self, edge: Edge, now: float) -> tuple[Rule, ...]:
         """Every rule that declares an edge at the time `now`, in the order written."""
         source, destination, port = self._masks(edge)
         hit = source & destination & port & self._active(now)
         found = dict.fromkeys(clause.rule for index, clause in enumerate(self._clauses) if hit >> index & 1)
-        return tuple(self.rules[rule] for rule in found)
+        return (*(self.rules[rule] for rule in found), *self._policies.declaring(edge))
+
+    def sides(self, edge: Edge) -> SideJudgements | None:
+        """What the policies about either end say of an edge; None where no policies are declared."""
+        return self._policies.set.judge(edge) if self._policies.rules else None
 
     def expired(self, now: float) -> tuple[Rule, ...]:
         """The rules that no longer declare anything at the time `now`."""
@@ -170,5 +193,5 @@ def _is_unknown(identity: Identity) -> bool:
 def _digest(declaration: Declaration) -> str:
     governs = None if declaration.governs is None else sorted(declaration.governs)
     rules = [{**asdict(rule), "file": "", "line": 0} for rule in declaration.rules]
-    text = json.dumps([governs, rules], default=str, sort_keys=True)
+    text = json.dumps([governs, rules], default=str, sort_keys=True) + meaning_of(declaration.policies)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

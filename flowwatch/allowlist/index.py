@@ -8,13 +8,14 @@ peer is remembered, within bounds: addresses of the world come without end.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
 
 from flowwatch.allowlist.clauses import Clause
 from flowwatch.allowlist.rules import Entity, External, Pods, Selector
-from flowwatch.allowlist.selectors import (
+from flowwatch.memo import REMEMBERED, Memo
+from flowwatch.model import Identity, Kind, Peer, Protocol
+from flowwatch.selectors import (
     CLUSTER_LABEL,
     AddressTable,
     LabelTest,
@@ -26,42 +27,6 @@ from flowwatch.allowlist.selectors import (
     parse_address,
     parse_network,
 )
-from flowwatch.model import Identity, Kind, Peer, Protocol
-
-K = TypeVar("K", bound=Hashable)
-V = TypeVar("V")
-
-REMEMBERED = 65_536
-"""How many peers are remembered before the first are forgotten; up to twice as many are held."""
-
-
-class Memo(Generic[K, V]):
-    """A bounded memory in two generations: what was not asked for while the younger one filled
-    up is forgotten. Costs one dictionary look-up for what is in use."""
-
-    def __init__(self, size: int = REMEMBERED) -> None:
-        self._size = size
-        self._young: dict[K, V] = {}
-        self._old: dict[K, V] = {}
-
-    def get(self, key: K) -> V | None:
-        """What was put under the key, if it is still remembered."""
-        found = self._young.get(key)
-        if found is None:
-            found = self._old.get(key)
-            if found is not None:
-                self.put(key, found)
-        return found
-
-    def put(self, key: K, value: V) -> V:
-        """Remember a value, and hand it back."""
-        if len(self._young) >= self._size:
-            self._old, self._young = self._young, {}
-        self._young[key] = value
-        return value
-
-    def __len__(self) -> int:
-        return len(self._young.keys() | self._old.keys())
 
 
 @dataclass(frozen=True, slots=True)

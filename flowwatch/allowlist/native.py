@@ -14,25 +14,29 @@ from datetime import date
 from flowwatch.allowlist.peerfields import read_list
 from flowwatch.allowlist.ports import EXPECTED as PORTS_EXPECTED
 from flowwatch.allowlist.ports import parse_ports
-from flowwatch.allowlist.rules import Declaration, Pods, PortSet, Rule, Same, Selector
+from flowwatch.allowlist.rules import Declaration, Entity, External, Pods, PortSet, Rule, Same, Selector, Transport
 from flowwatch.allowlist.vocabulary import NAMESPACE, NAMESPACE_EXPECTED, Vocabulary
 from flowwatch.errors import Problem
 from flowwatch.yamlmarks import Marked, did_you_mean
 
 API_VERSION = "flowwatch/v1"
 KIND = "Allowlist"
-DOCUMENT_KEYS = ("apiVersion", "kind", "governs", "workloads", "externals", "rules")
-RULE_KEYS = ("from", "to", "ports", "reason", "owner", "ticket", "expires")
+DOCUMENT_KEYS = ("apiVersion", "kind", "governs", "workloads", "externals", "aliases", "rules")
+RULE_KEYS = ("from", "to", "ports", "reason", "transport", "condition", "owner", "ticket", "expires")
 REQUIRED_RULE_KEYS = ("from", "to", "ports", "reason")
+
+CONDITION = re.compile(r"[A-Za-z][A-Za-z0-9]{0,62}")
 
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
-def read(documents: Sequence[Marked], problems: list[Problem]) -> Declaration:
+def read(documents: Sequence[Marked], problems: list[Problem], vocabulary: Vocabulary | None = None) -> Declaration:
     """What the documents declare together. Anything wrong is added to `problems`; the
-    declaration is only of use where nothing was added."""
-    vocabulary = Vocabulary(problems)
+    declaration is only of use where nothing was added. The names they define are added to
+    `vocabulary`, for whoever reads more of the same allowlist."""
+    vocabulary = Vocabulary(problems) if vocabulary is None else vocabulary
     governs: set[str] = set()
+    at_aliases: list[Marked] = []
     at_rules: list[Marked] = []
     for document in documents:
         fields = document.fields(DOCUMENT_KEYS, (), problems)
@@ -46,8 +50,12 @@ def read(documents: Sequence[Marked], problems: list[Problem]) -> Declaration:
             vocabulary.define_workloads(fields["workloads"])
         if "externals" in fields:
             vocabulary.define_externals(fields["externals"])
+        if "aliases" in fields:
+            at_aliases.append(fields["aliases"])
         if "rules" in fields:
             at_rules.extend(_elements(fields["rules"], problems))
+    for aliases in at_aliases:
+        vocabulary.define_aliases(aliases)
     rules = (_read_rule(number, marked, vocabulary, problems) for number, marked in enumerate(at_rules))
     return Declaration(tuple(rule for rule in rules if rule is not None), frozenset(governs) if governs else None)
 
@@ -94,6 +102,10 @@ def _read_rule(number: int, marked: Marked, vocabulary: Vocabulary, problems: li
         owner=_read_text(fields.get("owner"), "who answers for the rule", problems),
         ticket=_read_text(fields.get("ticket"), "the ticket of the rule", problems),
         expires=_read_date(fields["expires"], problems) if "expires" in fields else None,
+        transport=_read_transport(fields["transport"], (*sources, *destinations), problems)
+        if "transport" in fields
+        else None,
+        conditions=_read_conditions(fields.get("condition"), problems),
         file=marked.file,
         line=marked.line,
     )
@@ -118,6 +130,34 @@ def _read_port(marked: Marked, problems: list[Problem]) -> str | None:
         problems.append(marked.problem(str(error)))
         return None
     return marked.raw
+
+
+def _read_transport(marked: Marked, peers: Sequence[Selector], problems: list[Problem]) -> Transport | None:
+    if marked.raw not in list(Transport):
+        expected = " or ".join(f"`{transport}`" for transport in Transport)
+        hint = did_you_mean(marked.raw, list(Transport))
+        problems.append(marked.problem(f"expected {expected}, not {marked.described}", hint))
+        return None
+    if any(_is_outside(selector) for selector in peers):
+        what = "Cilium encrypts and authenticates within the cluster, and an end of this rule is outside"
+        problems.append(marked.problem(what, "write a rule of its own, without `transport`, for what is outside"))
+    return Transport(marked.raw)
+
+
+def _is_outside(selector: Selector) -> bool:
+    return isinstance(selector, External) or selector == Entity("world")
+
+
+def _read_conditions(marked: Marked | None, problems: list[Problem]) -> tuple[str, ...]:
+    return () if marked is None else tuple(read_list(marked, _read_condition, problems))
+
+
+def _read_condition(marked: Marked, problems: list[Problem]) -> str | None:
+    if CONDITION.fullmatch(marked.raw):
+        return marked.raw
+    what = "expected the name of a condition, such as `GatewayIntegrationReady`"
+    problems.append(marked.problem(f"{what} (letters and digits), not {marked.described}"))
+    return None
 
 
 def _read_text(marked: Marked | None, expected: str, problems: list[Problem]) -> str:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from flowwatch.allowlist.clauses import Clause
 from flowwatch.allowlist.rules import Entity, External, Pods, PortSet, Selector
-from flowwatch.allowlist.selectors import entities_of
 from flowwatch.model import Edge, Peer, Protocol
+from flowwatch.selectors import entities_of
 
 _SORTS = {"host": "node", "remote-node": "node", "kube-apiserver": "node", "world": "world"}
 _OTHER_PROTOCOL = 65_536

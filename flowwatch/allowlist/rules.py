@@ -8,12 +8,32 @@ they were written or of how they are matched.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from typing import TypeAlias
 
 from flowwatch.model import Protocol, service
+from flowwatch.policy.objects import Objects
+from flowwatch.selectors import Operator, Requirement
+
+__all__ = [
+    "ENTITIES",
+    "Declaration",
+    "Entity",
+    "External",
+    "Operator",
+    "Pods",
+    "PortRange",
+    "PortSet",
+    "Requirement",
+    "Rule",
+    "Same",
+    "Selector",
+    "Transport",
+    "listed",
+    "port_text",
+]
 
 ENTITIES = (
     "all",
@@ -28,37 +48,6 @@ ENTITIES = (
     "world",
 )
 """The groups of peers Cilium knows by name."""
-
-
-class Operator(StrEnum):
-    """How a label is compared. NOT_IN and DOES_NOT_EXIST also hold where the label is missing."""
-
-    IN = "In"
-    NOT_IN = "NotIn"
-    EXISTS = "Exists"
-    DOES_NOT_EXIST = "DoesNotExist"
-
-
-@dataclass(frozen=True, slots=True)
-class Requirement:
-    """One condition on the labels of a pod. An empty `source` means a label of any source."""
-
-    key: str
-    operator: Operator
-    values: tuple[str, ...] = ()
-    source: str = ""
-
-    def __str__(self) -> str:
-        key = f"{self.source}:{self.key}" if self.source else self.key
-        match self.operator:
-            case Operator.IN if len(self.values) == 1:
-                return f"{key}={self.values[0]}"
-            case Operator.EXISTS:
-                return key
-            case Operator.DOES_NOT_EXIST:
-                return f"!{key}"
-            case _:
-                return f"{key} {self.operator} ({', '.join(self.values)})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +111,15 @@ class PortSet:
         return listed(self.texts, ",")
 
 
+class Transport(StrEnum):
+    """What a path must be carried by."""
+
+    ENCRYPTED = "encrypted"
+    """Between nodes, within WireGuard or IPsec."""
+    AUTHENTICATED = "authenticated"
+    """Between workloads that proved to each other who they are."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One declared path and why it exists. `id` is its position in the allowlist, from 0."""
@@ -135,6 +133,9 @@ class Rule:
     ticket: str = ""
     expires: date | None = None
     """The last day on which the rule holds, in UTC."""
+    transport: Transport | None = None
+    conditions: tuple[str, ...] = ()
+    """Names of the status conditions that depend on the path."""
     file: str = ""
     line: int = 0
 
@@ -163,10 +164,18 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """Everything that was declared. `governs` None: every namespace."""
+    """Everything that was declared. `governs` None: every namespace.
+
+    `policies` are network policies that were declared too; where `speaks` is false there was nothing else, and what no
+    policy is about is not governed.
+    """
 
     rules: tuple[Rule, ...]
     governs: frozenset[str] | None = None
+    policies: Objects = field(default_factory=Objects)
+    speaks: bool = True
+    ignored_tables: tuple[str, ...] = ()
+    """The tables of Markdown pages that declare nothing, as `file:line: header`."""
 
 
 def listed(texts: Iterable[str], separator: str, most: int = 3) -> str:

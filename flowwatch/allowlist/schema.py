@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from flowwatch.allowlist.native import API_VERSION, DOCUMENT_KEYS, KIND, REQUIRED_RULE_KEYS, RULE_KEYS
+from flowwatch.allowlist.native import API_VERSION, CONDITION, DOCUMENT_KEYS, KIND, REQUIRED_RULE_KEYS, RULE_KEYS
 from flowwatch.allowlist.peerfields import CIDR, DNS_PATTERN, LABEL_KEY, LABEL_VALUE, LONGEST_DNS_NAME
 from flowwatch.allowlist.ports import ANY_PROTOCOL, ICMP_TYPES, ICMPV6_TYPES, WITH_PORTS
-from flowwatch.allowlist.rules import Operator
+from flowwatch.allowlist.rules import Operator, Transport
 from flowwatch.allowlist.vocabulary import NAME, NAMESPACE, RESERVED
 
 # YAML takes an unquoted `true`, `on` or `1.5` for something else than text; the parser takes it as written.
@@ -73,6 +73,12 @@ def _document_properties() -> tuple[dict[str, Any], ...]:
             "propertyNames": {"pattern": f"^{NAME.pattern}$", "not": {"enum": list(RESERVED)}},
             "additionalProperties": _ref("external"),
         },
+        {
+            "description": "What Markdown tables call peers.",
+            "type": "object",
+            "propertyNames": {"pattern": r"\S"},
+            "additionalProperties": _one_or_more("peer"),
+        },
         {"description": "What may talk to what.", "type": "array", "items": _ref("rule")},
     )
 
@@ -87,6 +93,14 @@ def _rule() -> dict[str, Any]:
             **_one_or_more("port"),
         },
         "reason": {"description": "Why the path is needed.", **_words()},
+        "transport": {
+            "description": "What the path must be carried by; judged from what Hubble reports.",
+            "enum": [str(transport) for transport in Transport],
+        },
+        "condition": {
+            "description": "The status conditions that depend on the path, such as GatewayIntegrationReady.",
+            **_one_or_more_of({**_TEXT, "pattern": f"^{CONDITION.pattern}$"}),
+        },
         "owner": {"description": "Who answers for the rule.", **_words()},
         "ticket": {"description": "Where it was decided.", **_words()},
         "expires": {"description": "The last day on which the rule holds, in UTC.", "type": "string", "format": "date"},

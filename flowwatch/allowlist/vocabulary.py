@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from flowwatch.allowlist.peerfields import read_external, read_requirements, read_workload
+from flowwatch.allowlist.peerfields import read_external, read_list, read_requirements, read_workload
 from flowwatch.allowlist.rules import ENTITIES, Entity, External, Pods, Same, Selector, listed
 from flowwatch.errors import Problem
 from flowwatch.yamlmarks import Marked, clip, did_you_mean
@@ -20,11 +20,19 @@ RESERVED = tuple(_WORDS)
 NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,251}[A-Za-z0-9])?")
 
+LONGEST_ALIAS = 200
+
 NAMESPACE_EXPECTED = "expected the name of a namespace (lower-case letters, digits and `-`)"
+_JOINT = re.compile(r"[\s-]+")
 _NAME_EXPECTED = "expected a name of letters, digits, `-`, `_` and `.`"
 _PEER_EXPECTED = "expected a peer: a name, or a mapping such as `{fqdn: [...]}`, `{cidr: [...]}` or `{namespace: ...}`"
 _POD_KEYS = ("namespace", "labels", "expressions")
 _EXTERNAL_KEYS = ("fqdn", "cidr", "except")
+
+
+def normal(name: str) -> str:
+    """A name as people's names are compared: lower case, words joined by single hyphens."""
+    return _JOINT.sub("-", name.strip().casefold())
 
 
 class Vocabulary:
@@ -34,6 +42,22 @@ class Vocabulary:
         self._problems = problems
         self._workloads: dict[str, tuple[Pods, str]] = {}
         self._externals: dict[str, tuple[External, str]] = {}
+        self._aliases: dict[str, tuple[str, tuple[Selector, ...], str]] = {}
+
+    @property
+    def workloads(self) -> dict[str, Pods]:
+        """The workloads defined so far, by namespace and name: `monitoring/loki`."""
+        return {name: pods for name, (pods, _) in self._workloads.items()}
+
+    @property
+    def externals(self) -> dict[str, External]:
+        """The externals defined so far, by name."""
+        return {name: external for name, (external, _) in self._externals.items()}
+
+    @property
+    def aliases(self) -> dict[str, tuple[Selector, ...]]:
+        """What each alias defined so far stands for, by the alias as it is written."""
+        return {alias: selectors for alias, selectors, _ in self._aliases.values()}
 
     def define_workloads(self, marked: Marked) -> None:
         """Take in a `workloads` mapping: namespace, name, labels."""
@@ -57,6 +81,25 @@ class Vocabulary:
                 external = read_external(name.raw, definition, self._problems)
                 known = self._externals.setdefault(name.raw, (external, f"{name.file}:{name.line}"))
                 self._check_unchanged(name, external, known)
+
+    def define_aliases(self, marked: Marked) -> None:
+        """Take in an `aliases` mapping: what tables call peers, the peers. Every name must be defined by now."""
+        for alias, peers in self._items(marked, "expected a mapping of aliases"):
+            text = " ".join(alias.raw.split())
+            if not text or len(text) > LONGEST_ALIAS:
+                expected = f"expected an alias of at most {LONGEST_ALIAS} characters"
+                self._problems.append(alias.problem(f"{expected}, not {alias.described}"))
+                continue
+            if normal(text) in RESERVED:
+                self._problems.append(alias.problem(f"`{text}` is a reserved word and cannot be defined anew"))
+                continue
+            selectors: tuple[Selector, ...] = tuple(read_list(peers, self.peer, self._problems))
+            if any(isinstance(selector, Same) for selector in selectors):
+                self._problems.append(peers.problem("`self` has no meaning outside a rule"))
+            new = (text, selectors, f"{alias.file}:{alias.line}")
+            _, before, where = self._aliases.setdefault(normal(text), new)
+            if set(before) != set(selectors):
+                self._problems.append(alias.problem(f"`{clip(text)}` is already defined differently at {where}"))
 
     def peer(self, marked: Marked, problems: list[Problem]) -> Selector | None:
         """The selector that one peer of a rule stands for; None where that cannot be told."""

@@ -41,6 +41,9 @@ class Columns:
     """FIN 1, SYN 2, RST 4, PSH 8, ACK 16, URG 32, ECE 64, CWR 128, NS 256."""
     weight: Ints
     """How many flows the row stands for: 1, or the sum of an aggregated export."""
+    encrypted: Ints
+    """1 where a trace says the packet was encrypted."""
+    auth_type: Ints
     l7_type: Ints
     l7_kind: Ints
     """0 none, 1 DNS, 2 HTTP, 3 Kafka."""

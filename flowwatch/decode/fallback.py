@@ -87,6 +87,8 @@ def _columns(responses: Sequence[Response]) -> Columns:
         destination_port=_ints(part[2] for part in l4),
         tcp_flags=_ints(flag_bits(flow.l4.TCP.flags) for flow in flows),
         weight=_ints(_weight(flow) for flow in flows),
+        encrypted=_ints(int(flow.IP.encrypted) for flow in flows),
+        auth_type=_ints(flow.auth_type for flow in flows),
         l7_type=_ints(flow.l7.type for flow in flows),
         l7_kind=_ints(_l7_kind(flow) for flow in flows),
         latency=_ints(flow.l7.latency_ns for flow in flows),

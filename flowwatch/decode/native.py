@@ -89,6 +89,8 @@ class NativeDecoder:
             destination_port=destination_port,
             tcp_flags=tcp_flags,
             weight=_weight(flow.field("aggregate"), size),
+            encrypted=_ints(ip.field("encrypted").cast(pa.int8())),
+            auth_type=_ints(flow.field("auth_type")),
             l7_type=_ints(l7.field("type")) if has_l7 else np.zeros(size, np.int64),
             l7_kind=_l7_kind(l7, size) if has_l7 else np.zeros(size, np.int64),
             latency=_ints(l7.field("latency_ns")) if has_l7 else np.zeros(size, np.int64),

@@ -35,7 +35,7 @@ class Bool(_message.Message):
     def __init__(self, value: _Optional[bool] = ...) -> None: ...
 
 class Flow(_message.Message):
-    __slots__ = ("time", "verdict", "drop_reason", "IP", "l4", "source", "destination", "Type", "node_name", "source_names", "destination_names", "l7", "reply", "event_type", "source_service", "destination_service", "traffic_direction", "policy_match_type", "trace_observation_point", "drop_reason_desc", "is_reply", "uuid", "trace_reason", "egress_allowed_by", "ingress_allowed_by", "egress_denied_by", "ingress_denied_by", "policy_log", "aggregate")
+    __slots__ = ("time", "verdict", "drop_reason", "IP", "l4", "source", "destination", "Type", "node_name", "source_names", "destination_names", "l7", "reply", "event_type", "source_service", "destination_service", "traffic_direction", "policy_match_type", "trace_observation_point", "drop_reason_desc", "is_reply", "uuid", "auth_type", "trace_reason", "egress_allowed_by", "ingress_allowed_by", "egress_denied_by", "ingress_denied_by", "policy_log", "aggregate")
     TIME_FIELD_NUMBER: _ClassVar[int]
     VERDICT_FIELD_NUMBER: _ClassVar[int]
     DROP_REASON_FIELD_NUMBER: _ClassVar[int]
@@ -58,6 +58,7 @@ class Flow(_message.Message):
     DROP_REASON_DESC_FIELD_NUMBER: _ClassVar[int]
     IS_REPLY_FIELD_NUMBER: _ClassVar[int]
     UUID_FIELD_NUMBER: _ClassVar[int]
+    AUTH_TYPE_FIELD_NUMBER: _ClassVar[int]
     TRACE_REASON_FIELD_NUMBER: _ClassVar[int]
     EGRESS_ALLOWED_BY_FIELD_NUMBER: _ClassVar[int]
     INGRESS_ALLOWED_BY_FIELD_NUMBER: _ClassVar[int]
@@ -87,6 +88,7 @@ class Flow(_message.Message):
     drop_reason_desc: int
     is_reply: Bool
     uuid: str
+    auth_type: int
     trace_reason: int
     egress_allowed_by: _containers.RepeatedScalarFieldContainer[bytes]
     ingress_allowed_by: _containers.RepeatedScalarFieldContainer[bytes]
@@ -94,7 +96,7 @@ class Flow(_message.Message):
     ingress_denied_by: _containers.RepeatedScalarFieldContainer[bytes]
     policy_log: _containers.RepeatedScalarFieldContainer[str]
     aggregate: Aggregate
-    def __init__(self, time: _Optional[_Union[Time, _Mapping]] = ..., verdict: _Optional[int] = ..., drop_reason: _Optional[int] = ..., IP: _Optional[_Union[IP, _Mapping]] = ..., l4: _Optional[_Union[Layer4, _Mapping]] = ..., source: _Optional[bytes] = ..., destination: _Optional[bytes] = ..., Type: _Optional[int] = ..., node_name: _Optional[str] = ..., source_names: _Optional[_Iterable[str]] = ..., destination_names: _Optional[_Iterable[str]] = ..., l7: _Optional[_Union[Layer7, _Mapping]] = ..., reply: _Optional[bool] = ..., event_type: _Optional[_Union[EventType, _Mapping]] = ..., source_service: _Optional[bytes] = ..., destination_service: _Optional[bytes] = ..., traffic_direction: _Optional[int] = ..., policy_match_type: _Optional[int] = ..., trace_observation_point: _Optional[int] = ..., drop_reason_desc: _Optional[int] = ..., is_reply: _Optional[_Union[Bool, _Mapping]] = ..., uuid: _Optional[str] = ..., trace_reason: _Optional[int] = ..., egress_allowed_by: _Optional[_Iterable[bytes]] = ..., ingress_allowed_by: _Optional[_Iterable[bytes]] = ..., egress_denied_by: _Optional[_Iterable[bytes]] = ..., ingress_denied_by: _Optional[_Iterable[bytes]] = ..., policy_log: _Optional[_Iterable[str]] = ..., aggregate: _Optional[_Union[Aggregate, _Mapping]] = ...) -> None: ...
+    def __init__(self, time: _Optional[_Union[Time, _Mapping]] = ..., verdict: _Optional[int] = ..., drop_reason: _Optional[int] = ..., IP: _Optional[_Union[IP, _Mapping]] = ..., l4: _Optional[_Union[Layer4, _Mapping]] = ..., source: _Optional[bytes] = ..., destination: _Optional[bytes] = ..., Type: _Optional[int] = ..., node_name: _Optional[str] = ..., source_names: _Optional[_Iterable[str]] = ..., destination_names: _Optional[_Iterable[str]] = ..., l7: _Optional[_Union[Layer7, _Mapping]] = ..., reply: _Optional[bool] = ..., event_type: _Optional[_Union[EventType, _Mapping]] = ..., source_service: _Optional[bytes] = ..., destination_service: _Optional[bytes] = ..., traffic_direction: _Optional[int] = ..., policy_match_type: _Optional[int] = ..., trace_observation_point: _Optional[int] = ..., drop_reason_desc: _Optional[int] = ..., is_reply: _Optional[_Union[Bool, _Mapping]] = ..., uuid: _Optional[str] = ..., auth_type: _Optional[int] = ..., trace_reason: _Optional[int] = ..., egress_allowed_by: _Optional[_Iterable[bytes]] = ..., ingress_allowed_by: _Optional[_Iterable[bytes]] = ..., egress_denied_by: _Optional[_Iterable[bytes]] = ..., ingress_denied_by: _Optional[_Iterable[bytes]] = ..., policy_log: _Optional[_Iterable[str]] = ..., aggregate: _Optional[_Union[Aggregate, _Mapping]] = ...) -> None: ...
 
 class EventType(_message.Message):
     __slots__ = ("type", "sub_type")

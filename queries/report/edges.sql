@@ -8,6 +8,7 @@ WITH seen AS (
         edge_log.destination,
         edge_log.service,
         edge_log.declared,
+        max(edge_log.transport) AS transport,
         min(coalesce(nullif(edge_log.rule, ''), edge_log.nearest_rule)) AS rule,
         edge_activity.evidence,
         edge_activity.side,
@@ -26,6 +27,7 @@ per_edge AS (
         destination,
         service,
         declared,
+        max(transport) AS transport,
         min(rule) AS rule,
         coalesce(max(connections) FILTER (evidence = 1), 0) AS forwarded,
         coalesce(max(connections) FILTER (evidence = 2), 0) AS dropped,
@@ -45,6 +47,8 @@ SELECT
         WHEN declared = 'ungoverned' THEN 'ungoverned'
         WHEN declared = 'unknown' THEN 'unknown'
         WHEN declared = 'yes' AND refused THEN 'blocked'
+        WHEN declared = 'yes' AND transport = 'violated' THEN 'unexpected'
+        WHEN declared = 'yes' AND transport = 'unknown' THEN 'unknown'
         WHEN declared = 'yes' THEN 'expected'
         WHEN received OR (sent AND NOT refused_by_server) THEN 'unexpected'
         WHEN refused THEN 'denied'

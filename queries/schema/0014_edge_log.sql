@@ -1,5 +1,5 @@
 -- Edges for people: who → whom, and what the allowlist says.
--- columns: edge, source, destination, service (VARCHAR), declared, rule, nearest_rule, differs, reason, first_seen, source_namespace, destination_namespace, destination_kind
+-- columns: edge, source, destination, service (VARCHAR), declared, rule, nearest_rule, differs, reason, transport, first_seen, source_namespace, destination_namespace, destination_kind
 CREATE OR REPLACE VIEW edge_log AS
 SELECT
     edges.edge,
@@ -24,6 +24,7 @@ SELECT
     edges.nearest_rule,
     edges.differs,
     edges.reason,
+    edges.transport,
     edges.first_seen,
     clients.namespace AS source_namespace,
     servers.namespace AS destination_namespace,

@@ -5,17 +5,20 @@
 
 The words after the event may come in any order: a verdict, `egress`/`ingress` (traffic_direction as
 the server says it), a trace point, a trace reason, `reply`/`noreply` (`is_reply`; absent if neither),
-TCP flags, a drop reason, and `key=value` (uuid, node, from (source port), names, drop (a number),
-l7 (dns|http), code, query, ips, ttl, policy, count). A star marks the endpoint that is local to the reporting node. Ends: a pod as
-`namespace/workload`, `host`, `remote-node`, `kube-apiserver`, `health`, `unknown`, or
-`world(address,name…)`; `world4(…)` and `world6(…)` are the labels of dual-stack clusters.
+TCP flags, a drop reason, `encrypted`, and `key=value` (uuid, node, from (source port), names, drop (a number),
+l7 (dns|http), code, query, ips, ttl, auth, policy, count). A star marks the endpoint that is local to the
+reporting node. Ends: a pod as `namespace/workload`, `host`, `remote-node`, `kube-apiserver`, `health`, `ingress`,
+`unknown`, or `world(address,name…)`; `world4(…)` and `world6(…)` are the labels of dual-stack clusters. A pod
+has the label `app=<workload>`, or those given for its workload besides the ones Cilium gives to every pod.
 """
 
 from __future__ import annotations
 
 import re
 import uuid as uuids
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 from flowwatch.hubble import flow_pb2, observer_pb2
 
@@ -30,9 +33,21 @@ _RESERVED = {
     "remote-node": 6,
     "kube-apiserver": 7,
     "health": 4,
+    "ingress": 8,
     "world": 2,
     "world-ipv4": 9,
     "world-ipv6": 10,
+}
+
+_PLACES: dict[str, tuple[str, Callable[[str], object]]] = {
+    "uuid": ("uuid", str),
+    "node": ("node_name", str),
+    "drop": ("drop_reason", int),
+    "query": ("l7.dns.query", str),
+    "ttl": ("l7.dns.ttl", int),
+    "code": ("l7.http.code", int),
+    "auth": ("auth_type", flow_pb2.AuthType.Value),
+    "count": ("aggregate.egress_flow_count", int),
 }
 
 
@@ -44,13 +59,18 @@ class Line:
     message: bytes
 
 
-def parse(text: str, start: float = 1_780_000_000.0) -> list[Line]:
+Labels = Mapping[str, Sequence[str]]
+"""The labels of workloads: `namespace/workload` → `key=value`."""
+
+
+def parse(text: str, start: float = 1_780_000_000.0, labels: Labels | None = None) -> list[Line]:
     """All flows of a text, one a line; blank lines and comments are skipped."""
     lines = [line.strip() for line in text.splitlines()]
-    return [flow(line, start, number) for number, line in enumerate(lines) if line and not line.startswith("#")]
+    numbered = [(number, line) for number, line in enumerate(lines) if line and not line.startswith("#")]
+    return [flow(line, start, number, labels) for number, line in numbered]
 
 
-def flow(line: str, start: float, number: int = 0) -> Line:
+def flow(line: str, start: float, number: int = 0, labels: Labels | None = None) -> Line:
     """One flow from its line."""
     match = _LINE.match(line)
     assert match, f"not a flow line: {line!r}"
@@ -61,8 +81,8 @@ def flow(line: str, start: float, number: int = 0) -> Line:
     if EVENTS[match["event"]]:
         result.event_type.type = EVENTS[match["event"]]
     names: list[str] = []
-    source_ip, _ = _end(match["source"], result.source)
-    destination_ip, names = _end(match["destination"], result.destination)
+    source_ip, _ = _end(match["source"], result.source, labels or {})
+    destination_ip, names = _end(match["destination"], result.destination, labels or {})
     result.IP.source, result.IP.destination = source_ip, destination_ip
     result.destination_names.extend(names)
     source_port = 40_000 + number
@@ -88,6 +108,8 @@ def flow(line: str, start: float, number: int = 0) -> Line:
 def _word(result: flow_pb2.Flow, word: str) -> None:
     if word in ("reply", "noreply"):
         result.is_reply.value = word == "reply"
+    elif word == "encrypted":
+        result.IP.encrypted = True
     elif word in ("egress", "ingress"):
         result.traffic_direction = flow_pb2.TrafficDirection.Value(word.upper())
     elif word in ("request", "response"):
@@ -107,26 +129,16 @@ def _word(result: flow_pb2.Flow, word: str) -> None:
 
 
 def _option(result: flow_pb2.Flow, key: str, value: str) -> None:
-    if key == "uuid":
-        result.uuid = value
-    elif key == "node":
-        result.node_name = value
-    elif key == "drop":
-        result.drop_reason = int(value)
+    if key in _PLACES:
+        place, convert = _PLACES[key]
+        *parents, name = place.split(".")
+        setattr(reduce(getattr, parents, result), name, convert(value))
     elif key == "names":
         result.destination_names.extend(value.split(","))
     elif key == "l7":
         getattr(result.l7, value).SetInParent()
-    elif key == "query":
-        result.l7.dns.query = value
     elif key == "ips":
         result.l7.dns.ips.extend(value.split(","))
-    elif key == "ttl":
-        result.l7.dns.ttl = int(value)
-    elif key == "code":
-        result.l7.http.code = int(value)
-    elif key == "count":
-        result.aggregate.egress_flow_count = int(value)
     elif key == "policy":
         kind, _, place = value.partition(":")
         namespace, _, name = place.rpartition("/")
@@ -150,7 +162,7 @@ def _l4(result: flow_pb2.Flow, service: str, source_port: int, flags: set[str]) 
             setattr(part.flags, flag, True)
 
 
-def _end(text: str, endpoint: flow_pb2.Endpoint) -> tuple[str, list[str]]:
+def _end(text: str, endpoint: flow_pb2.Endpoint, labels: Labels) -> tuple[str, list[str]]:
     """Fill an endpoint; give its address and the names that go with it."""
     local, text = text.endswith("*"), text.rstrip("*")
     world = re.fullmatch(r"world([46]?)\((.*)\)", text)
@@ -174,7 +186,13 @@ def _end(text: str, endpoint: flow_pb2.Endpoint) -> tuple[str, list[str]]:
     digest = uuids.uuid5(uuids.NAMESPACE_DNS, text).int
     endpoint.identity = 1000 + digest % 60_000
     endpoint.namespace = namespace
-    endpoint.labels.extend([f"k8s:app={workload}", f"k8s:io.kubernetes.pod.namespace={namespace}"])
+    endpoint.labels.append(f"k8s:io.kubernetes.pod.namespace={namespace}")
+    if text in labels:
+        endpoint.labels.extend(f"k8s:{label}" for label in labels[text])
+        endpoint.labels.append("k8s:io.cilium.k8s.policy.cluster=default")
+        endpoint.labels.append(f"k8s:io.cilium.k8s.namespace.labels.kubernetes.io/metadata.name={namespace}")
+    else:
+        endpoint.labels.append(f"k8s:app={workload}")
     endpoint.pod_name = f"{workload}-0"
     if local:
         endpoint.ID = 1 + digest % 4000

@@ -2,19 +2,23 @@
 
 A file begins with one sentence as comment. Sections: `-- allowlist --` (native YAML), `-- flows --`
 (see `flowtext`), `-- findings +60s --` (what is found then; more than one may follow), `-- classes --`
-and `-- squares --` (name and count), `-- drops --` and `-- alerts +60s --`. A section that is not there
-is not checked; an empty one says there is nothing.
+and `-- squares --` (name and count), `-- drops --`, `-- alerts +60s --` and `-- conditions +60s --`. A
+section that is not there is not checked; an empty one says there is nothing.
+
+`-- allowlist from ../allowlist.yaml ../more.yaml --` reads files beside the scenario instead, and
+`-- workloads --` gives workloads the labels their pods have, one a line (`shop/web: app=web, tier=front`);
+it, too, may be read `from` a file.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flowwatch import alerts, allowlist
+from flowwatch import alerts, allowlist, conditions
 from flowwatch.decode import Decoder
 from flowwatch.engine import Engine
 from flowwatch.model import Finding
@@ -23,7 +27,7 @@ from tests.support.flowtext import parse as parse_flows
 START = 1_780_000_000.0
 SETTLE = 5.0
 ACTIVE_FOR = 900.0
-_SECTION = re.compile(r"^-- (?P<name>[a-z]+)(?: \+(?P<at>\d+)s)? --$")
+_SECTION = re.compile(r"^-- (?P<name>[a-z]+)(?: from (?P<files>\S+(?: \S+)*?))?(?: \+(?P<at>\d+)s)? --$")
 
 
 @dataclass
@@ -33,6 +37,9 @@ class Scenario:
     sentence: str
     allowlist: str = ""
     flows: str = ""
+    workloads: str = ""
+    files: dict[str, list[str]] = field(default_factory=dict)
+    """Names of the files of a section, relative to the scenario."""
     checks: list[tuple[str, float, str]] = field(default_factory=list)
     """(section, seconds, expected text)"""
 
@@ -49,18 +56,27 @@ def parse(text: str) -> Scenario:
             body.append(line)
             continue
         content = "\n".join(body).strip()
-        if name in ("allowlist", "flows"):
+        if name in ("allowlist", "flows", "workloads"):
             setattr(scenario, name, content)
         elif name:
             scenario.checks.append((name, at, content))
         name, at, body = section["name"], float(section["at"] or 60), []
+        if section["files"]:
+            scenario.files[name] = section["files"].split()
     return scenario
 
 
 def run(path: Path, decoder: Callable[[], Decoder]) -> None:
     """Play a scenario one flow at a time and hold every check against it."""
+    for name, at, expected, actual in outcomes(path, decoder):
+        assert sorted(actual) == sorted(expected), f"{name} +{at:.0f}s"
+
+
+def outcomes(path: Path, decoder: Callable[[], Decoder]) -> Iterator[tuple[str, float, list[str], list[str]]]:
+    """Play a scenario; for each of its checks what should be and what is: (section, seconds, expected, actual)."""
     scenario = parse(path.read_text(encoding="utf-8"))
-    declared = allowlist.parse(scenario.allowlist, "allowlist.yaml", START) if scenario.allowlist else None
+    declared = _declared(scenario, path.parent)
+    labels = labels_of(_text_of(scenario, path.parent))
     engine = Engine(
         cluster="test",
         allowlist=declared,
@@ -68,7 +84,7 @@ def run(path: Path, decoder: Callable[[], Decoder]) -> None:
         active_for=ACTIVE_FOR,
         decoder=decoder(),
     )
-    waiting = sorted(parse_flows(scenario.flows, START), key=lambda line: line.at)
+    waiting = sorted(parse_flows(scenario.flows, START, labels), key=lambda line: line.at)
     classes: Counter[str] = Counter()
     drops: Counter[tuple[str, str, str]] = Counter()
     active: dict[str, alerts.Alert] = {}
@@ -85,11 +101,37 @@ def run(path: Path, decoder: Callable[[], Decoder]) -> None:
             "classes": lambda: [f"{label} {count}" for label, count in classes.items()],
             "squares": lambda now=at: [f"{s} {n}" for s, n in engine.findings.counts(START + now).items() if n],
             "drops": lambda: [f"{' '.join(key)} {count}" for key, count in drops.items()],
+            "conditions": lambda now=at: _conditions(engine, declared, START + now),
             "alerts": lambda now=active: [f"{alert.name} {alert.state}" for alert in now.values()],
         }[name]()
-        assert sorted(actual) == sorted(line.strip() for line in expected.splitlines() if line.strip()), (
-            f"{name} +{at:.0f}s"
-        )
+        yield name, at, [line.strip() for line in expected.splitlines() if line.strip()], actual
+
+
+def labels_of(text: str) -> dict[str, tuple[str, ...]]:
+    """The labels of workloads, from lines such as `shop/web: app=web, tier=front`."""
+    lines = [line.strip() for line in text.splitlines()]
+    pairs = [line.partition(":") for line in lines if line and not line.startswith("#")]
+    return {name.strip(): tuple(one.strip() for one in rest.split(",")) for name, _, rest in pairs}
+
+
+def _text_of(scenario: Scenario, beside: Path) -> str:
+    files = [(beside / name).read_text(encoding="utf-8") for name in scenario.files.get("workloads", [])]
+    return "\n".join([*files, scenario.workloads])
+
+
+def _declared(scenario: Scenario, beside: Path) -> allowlist.Allowlist | None:
+    if files := scenario.files.get("allowlist"):
+        assert not scenario.allowlist, "an allowlist is written out or read from files"
+        return allowlist.load([beside / name for name in files], START)
+    return allowlist.parse(scenario.allowlist, "allowlist.yaml", START) if scenario.allowlist else None
+
+
+def _conditions(engine: Engine, declared: allowlist.Allowlist | None, now: float) -> list[str]:
+    edges = engine.edges
+    observed = conditions.observe(edges.rule.values, edges.last_forwarded.values, edges.last_dropped.values)
+    wanted = conditions.declared(declared.rules if declared else ())
+    found = conditions.evaluate(wanted, observed, engine.coverage.ratio(), now)
+    return [f"{one.name} {one.status} {one.reason}" for one in found]
 
 
 def _finding(finding: Finding) -> str:

@@ -1,7 +1,7 @@
 """Which peers a selector means: labels, entities, DNS names and addresses, as Cilium has it.
 
-Each test here is compiled once from what the allowlist says and then asked about one peer at
-a time. What a group of peers contains is decided by the whole set of an identity's labels:
+Each test here is compiled once from what is declared (an allowlist, network policies) and then asked about
+one peer at a time. What a group of peers contains is decided by the whole set of an identity's labels:
 an API server on another node is both `kube-apiserver` and `remote-node`.
 """
 
@@ -11,9 +11,9 @@ import ipaddress
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Generic, TypeVar
 
-from flowwatch.allowlist.rules import Operator, Requirement
 from flowwatch.model import Identity, Kind
 
 NAMESPACE_LABEL = "io.kubernetes.pod.namespace"
@@ -25,6 +25,37 @@ _FQDN_LABEL = "fqdn:"
 _NAME_CHARACTERS = "[-a-z0-9_]"
 
 T = TypeVar("T")
+
+
+class Operator(StrEnum):
+    """How a label is compared. NOT_IN and DOES_NOT_EXIST also hold where the label is missing."""
+
+    IN = "In"
+    NOT_IN = "NotIn"
+    EXISTS = "Exists"
+    DOES_NOT_EXIST = "DoesNotExist"
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """One condition on the labels of a pod. An empty `source` means a label of any source."""
+
+    key: str
+    operator: Operator
+    values: tuple[str, ...] = ()
+    source: str = ""
+
+    def __str__(self) -> str:
+        key = f"{self.source}:{self.key}" if self.source else self.key
+        match self.operator:
+            case Operator.IN if len(self.values) == 1:
+                return f"{key}={self.values[0]}"
+            case Operator.EXISTS:
+                return key
+            case Operator.DOES_NOT_EXIST:
+                return f"!{key}"
+            case _:
+                return f"{key} {self.operator} ({', '.join(self.values)})"
 
 
 def entities_of(identity: Identity) -> frozenset[str]:
@@ -101,7 +132,8 @@ def name_expression(pattern: str) -> str:
     """A name pattern as an unanchored regular expression over normal names.
 
     `*` stands for any part of one label, a leading `**.` for one or more labels, and a
-    pattern of nothing else for every name.
+    pattern of nothing else for every name. Matching takes time proportional to the length of the
+    name, however many `*` there are (times its number of labels for a leading `**.`).
     """
     pattern = normal_name(pattern)
     if pattern in ("*", "**", ""):
@@ -110,8 +142,16 @@ def name_expression(pattern: str) -> str:
     if pattern.startswith("**."):
         prefix = rf"(?:{_NAME_CHARACTERS}+\.)+"
         pattern = pattern[3:]
-    parts = re.split(r"\*+", pattern)
-    return prefix + f"{_NAME_CHARACTERS}*".join(re.escape(part) for part in parts)
+    return prefix + r"\.".join(_label_expression(label) for label in pattern.split("."))
+
+
+def _label_expression(label: str) -> str:
+    parts = [re.escape(part) for part in re.split(r"\*+", label)]
+    if len(parts) == 1:
+        return parts[0]
+    # Where a part of a label comes first is as good as any later place: there is nothing to try again.
+    middle = "".join(f"(?>{_NAME_CHARACTERS}*?{part})" for part in parts[1:-1])
+    return f"{parts[0]}{middle}{_NAME_CHARACTERS}*{parts[-1]}"
 
 
 class NameTable(Generic[T]):

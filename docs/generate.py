@@ -1,0 +1,32 @@
+"""Write the generated tables into docs/*.md: `.venv/bin/python docs/generate.py`.
+
+The text around the markers is written by hand; what stands between them is the code's own account of
+itself. `tests/test_docs.py` fails when a table is not current.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from flowwatch import config, metrics, report  # noqa: E402 - the checkout first
+
+TABLES = {"configuration": config.reference, "metrics": metrics.reference, "queries": report.reference}
+
+
+def main() -> None:
+    """Rewrite every block whose table is known."""
+    for path in sorted((ROOT / "docs").glob("*.md")):
+        text = path.read_text(encoding="utf-8")
+        for name, table in TABLES.items():
+            block = re.compile(rf"(<!-- generated: {name} -->\n).*?(<!-- /generated -->)", re.DOTALL)
+            text = block.sub(lambda match, table=table: match[1] + table().strip() + "\n" + match[2], text)
+        path.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
