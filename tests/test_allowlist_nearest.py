@@ -33,6 +33,7 @@ LOKI, GRAFANA, TEMPO = pod("monitoring", "loki"), pod("monitoring", "grafana"), 
 FILER, MASTER, VOLUME = pod("seaweedfs", "filer"), pod("seaweedfs", "master"), pod("seaweedfs", "volume")
 PG = pod("database", "pg")
 HOST, API = entity(Kind.HOST), entity(Kind.KUBE_APISERVER, "kube-apiserver", "remote-node")
+FILER_RULE = "monitoring/loki → seaweedfs/filer:8333/TCP"
 SOMEWHERE = world("203.0.113.7", "evil.example")
 
 
@@ -130,15 +131,15 @@ def test_self_is_near_by_its_source() -> None:
 @pytest.mark.parametrize(
     ("rules", "one", "title"),
     [
-        (["grafana → world:443", "loki → filer:8333"], edge(LOKI, SOMEWHERE, port=443), "monitoring/loki → seaweedfs/filer:8333/TCP"),
+        (["grafana → world:443", "loki → filer:8333"], edge(LOKI, SOMEWHERE, port=443), FILER_RULE),
         (["grafana → world:443"], edge(LOKI, SOMEWHERE, port=443), ""),
         (["cluster → filer:80"], edge(LOKI, PG, port=443), ""),
         (["[cluster, host] → filer:80"], edge(LOKI, PG, port=443), ""),
         (["host → pods:any"], edge(LOKI, PG, port=443), ""),
         (["pods → filer:53"], edge(LOKI, PG, port=53), "pods → seaweedfs/filer:53/TCP"),
-        (["loki → self:80", "loki → filer:8333"], edge(LOKI, PG, port=79), "monitoring/loki → seaweedfs/filer:8333/TCP"),
+        (["loki → self:80", "loki → filer:8333"], edge(LOKI, PG, port=79), FILER_RULE),
     ],
-)  # fmt: skip
+)
 def test_what_is_said_of_everybody_is_no_hint(rules: list[str], one: Edge, title: str) -> None:
     """A rule for the world or for every pod is not close to an edge just because the edge is in it too."""
     assert nearest(rules, one)[0] == title

@@ -34,9 +34,14 @@ def flowwatch(
 ) -> subprocess.CompletedProcess[str]:
     """Run the command line to its end."""
     done = subprocess.run(
-        [sys.executable, "-m", "flowwatch", *map(str, arguments)], cwd=cwd, input=stdin, capture_output=True, check=False,
-        timeout=120, env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", **environment},
-    )  # fmt: skip
+        [sys.executable, "-m", "flowwatch", *map(str, arguments)],
+        cwd=cwd,
+        input=stdin,
+        capture_output=True,
+        check=False,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", **environment},
+    )
     result = subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
     assert "Traceback" not in result.stderr, result.stderr
     return result
@@ -108,7 +113,10 @@ def test_standard_input_and_broken_lines(folder: Path) -> None:
 
 def test_loss_is_not_no_drift(folder: Path) -> None:
     """A capture that says events were lost cannot show that there was no drift."""
-    lost = b'{"lost_events":{"source":"HUBBLE_RING_BUFFER","num_events_lost":"5"},"node_name":"n","time":"2026-01-15T09:30:04Z"}\n'
+    lost = (
+        b'{"lost_events":{"source":"HUBBLE_RING_BUFFER","num_events_lost":"5"},'
+        b'"node_name":"n","time":"2026-01-15T09:30:04Z"}\n'
+    )
     flow = b'{"flow":{"verdict":"FORWARDED","event_type":{"type":4},"node_name":"n"},"node_name":"n"}\n'
     done = flowwatch("replay", "-", "--allowlist", "a.yaml", cwd=folder, stdin=flow + lost)
     assert done.returncode == 0

@@ -157,7 +157,7 @@ def test_rows_nobody_can_store_are_given_up_and_counted(tmp_path: Path, monkeypa
     with running(settings(tmp_path, ALLOWLIST), feed) as (daemon, _):
         for _ in range(12):
             feed.give(messages(FLOWS.replace("from=40004", "")))
-            until(lambda: not feed._queue.qsize())  # noqa: SLF001
+            until(lambda: not feed._queue.qsize())
             time.sleep(0.06)
         until(lambda: daemon.snapshot.lost.get("flowwatch", 0) > 0, what="a counted loss")
         assert daemon.snapshot.pending_rows <= 12
@@ -198,7 +198,7 @@ def test_an_address_in_use_is_an_error_in_words(tmp_path: Path) -> None:
         taken = settings(second)
         port = service.address.rpartition(":")[2]
         object.__setattr__(taken, "web", type(taken.web)(listen=f"127.0.0.1:{port}"))
-        with pytest.raises(FlowwatchError, match="web.listen: cannot listen on"), running(taken, Feed()):
+        with pytest.raises(FlowwatchError, match=r"web\.listen: cannot listen on"), running(taken, Feed()):
             pass
     Store(second / "test.duckdb").close()
 

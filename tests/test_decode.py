@@ -65,8 +65,10 @@ def test_every_field_arrives(decoder: type[NativeDecoder] | type[FallbackDecoder
     assert row == {
         "time": 1_780_000_000_123_456_789, "verdict": 2, "drop_reason": 133, "event": 129, "sub_type": 3,
         "direction": 2, "point": 101, "trace_reason": 1, "reply": 1, "protocol": 6, "source_port": 40000,
-        "destination_port": 443, "tcp_flags": 18, "encrypted": 1, "auth_type": 1, "weight": 17, "l7_type": 2, "l7_kind": 2, "latency": 1500,
-        "dns_rcode": 0, "dns_ttl": 0, "dns_ips": "", "http_status": 403,
+        "destination_port": 443, "tcp_flags": 18, "encrypted": 1,
+        "auth_type": 1, "weight": 17, "l7_type": 2, "l7_kind": 2, "latency": 1500,
+        "dns_rcode": 0,
+        "dns_ttl": 0, "dns_ips": "", "http_status": 403,
         "node": "node-1", "source": flow.source.SerializeToString(),
         "destination": b"", "source_ip": "10.0.0.1", "destination_ip": "203.0.113.7", "names": "a.example,b.example",
         "uuid": "u-1", "dns_query": "", "http_method": "GET", "http_url": "http://x/", "allowed_by": b"",
@@ -129,29 +131,50 @@ def test_policies_split_as_they_were_joined() -> None:
 
 words = st.text(st.characters(codec="utf-8", exclude_characters=","), max_size=8)
 numbers = st.integers(0, 2**31 - 1)
+tcp = st.builds(
+    lambda source, destination, syn: flow_pb2.Layer4(
+        TCP=flow_pb2.TCP(source_port=source, destination_port=destination, flags=flow_pb2.TCPFlags(SYN=syn))
+    ),
+    numbers,
+    numbers,
+    st.booleans(),
+)
+dns = st.builds(
+    lambda kind, query, rcode, ips: flow_pb2.Layer7(
+        type=kind, dns=flow_pb2.DNS(query=query, rcode=rcode, ttl=rcode, ips=ips)
+    ),
+    numbers,
+    words,
+    numbers,
+    st.lists(words, max_size=2),
+)
 flows = st.builds(
-    lambda **fields: flow_pb2.Flow(**fields),
-    verdict=numbers, drop_reason=numbers, drop_reason_desc=numbers, traffic_direction=numbers,
-    trace_observation_point=numbers, trace_reason=numbers, node_name=words, uuid=words, reply=st.booleans(),
+    flow_pb2.Flow,
+    verdict=numbers,
+    drop_reason=numbers,
+    drop_reason_desc=numbers,
+    traffic_direction=numbers,
+    trace_observation_point=numbers,
+    trace_reason=numbers,
+    auth_type=numbers,
+    node_name=words,
+    uuid=words,
+    reply=st.booleans(),
     destination_names=st.lists(words, max_size=3),
     event_type=st.builds(flow_pb2.CiliumEventType, type=numbers, sub_type=numbers),
     IP=st.none() | st.builds(flow_pb2.IP, source=words, destination=words, encrypted=st.booleans()),
     source=st.none() | st.builds(flow_pb2.Endpoint, ID=numbers, identity=numbers, labels=st.lists(words, max_size=2)),
     l4=st.none()
-    | st.one_of(
-        st.builds(lambda a, b, s: flow_pb2.Layer4(TCP=flow_pb2.TCP(source_port=a, destination_port=b, flags=flow_pb2.TCPFlags(SYN=s))), numbers, numbers, st.booleans()),
-        st.builds(lambda a, b: flow_pb2.Layer4(UDP=flow_pb2.UDP(source_port=a, destination_port=b)), numbers, numbers),
-        st.builds(lambda a, b: flow_pb2.Layer4(ICMPv6=flow_pb2.ICMPv6(type=a, code=b)), numbers, numbers),
-        st.builds(lambda a: flow_pb2.Layer4(IGMP=flow_pb2.IGMP(type=a)), numbers),
-    ),
+    | tcp
+    | st.builds(lambda a, b: flow_pb2.Layer4(UDP=flow_pb2.UDP(source_port=a, destination_port=b)), numbers, numbers)
+    | st.builds(lambda a, b: flow_pb2.Layer4(ICMPv6=flow_pb2.ICMPv6(type=a, code=b)), numbers, numbers)
+    | st.builds(lambda a: flow_pb2.Layer4(IGMP=flow_pb2.IGMP(type=a)), numbers),
     l7=st.none()
-    | st.one_of(
-        st.builds(lambda t, q, r, i: flow_pb2.Layer7(type=t, dns=flow_pb2.DNS(query=q, rcode=r, ips=i, ttl=r)), numbers, words, numbers, st.lists(words, max_size=2)),
-        st.builds(lambda m, c: flow_pb2.Layer7(http=flow_pb2.HTTP(method=m, code=c)), words, numbers),
-        st.just(flow_pb2.Layer7(kafka=flow_pb2.Kafka(topic="t"))),
-    ),
+    | dns
+    | st.builds(lambda m, c: flow_pb2.Layer7(http=flow_pb2.HTTP(method=m, code=c)), words, numbers)
+    | st.just(flow_pb2.Layer7(kafka=flow_pb2.Kafka(topic="t"))),
     ingress_allowed_by=st.lists(st.builds(flow_pb2.Policy, name=words, revision=numbers), max_size=2),
-)  # fmt: skip
+)
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])

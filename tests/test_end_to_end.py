@@ -75,7 +75,7 @@ def truth(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     except (FileNotFoundError, json.JSONDecodeError):
         return [], {}
     return [line for line in lines if line["class"] == "violation"], next(
-        (l for l in lines if l["class"] == "totals"), {}
+        (line for line in lines if line["class"] == "totals"), {}
     )
 
 

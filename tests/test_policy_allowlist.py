@@ -9,6 +9,7 @@ import pytest
 from flowwatch.allowlist import Allowlist, load, parse
 from flowwatch.errors import AllowlistError
 from flowwatch.model import Declared, Edge
+from flowwatch.policy.options import Options
 from tests.support.policies import UNKNOWN, edge, entity, pod, policy, world
 
 A, B, C = pod("shop", app="a"), pod("shop", app="b"), pod("bank", app="c")
@@ -178,3 +179,15 @@ def test_files_without_a_declaration_are_an_error() -> None:
     with pytest.raises(AllowlistError, match="holds no allowlist") as raised:
         allowlist("apiVersion: apps/v1\nkind: Deployment\n")
     assert "Deployment" in str(raised.value)
+
+
+def test_policies_mean_what_the_cluster_is_set_up_for() -> None:
+    """The same text, read for two versions of Cilium."""
+    text = policy(
+        "knp", "{podSelector: {}, policyTypes: [Egress], egress: [{}], ingress: [{from: [{podSelector: {}}]}]}"
+    )
+    asked = edge(C, A)
+    assert parse(text, "k.yaml", 0.0).judge(asked, 0.0).declared is Declared.NO
+    strict = parse(text, "k.yaml", 0.0, options=Options(strict_policy_types=True))
+    assert strict.judge(asked, 0.0).declared is Declared.UNGOVERNED
+    assert strict.digest != parse(text, "k.yaml", 0.0).digest

@@ -143,7 +143,7 @@ def http_prefix(rule: dict[str, Any], request: dict[str, Any]) -> bool:
 
 def deny_only_is_open(spec: dict[str, Any], direction: str, config: dict[str, Any]) -> bool:
     """The mistake: a policy of denials alone does not isolate."""
-    return ASKS(spec, direction, config) and bool(spec.get(direction))
+    return bool(ASKS(spec, direction, config) and spec.get(direction))
 
 
 def allow_beats_deny(*args: Any) -> Any:
@@ -161,7 +161,7 @@ def no_localhost(*args: Any) -> Any:
 def pass_is_allow(*args: Any) -> Any:
     """The mistake: Pass accepts."""
     *start, matching, config = args
-    made = [Entry(**{**vars(entry), "action": entry.action.replace("pass", "allow")}) for entry in matching]
+    made = [replace(entry, action=entry.action.replace("pass", "allow")) for entry in matching]
     return DECIDE(*start, made, config)
 
 
@@ -206,9 +206,9 @@ NETWORK_PEERS = policy_oracle_rules.network_policy_peers
 CILIUM_PORT = policy_oracle_ports.cilium_port
 NUMBERED = policy_oracle_ports.numbered
 HTTP_ALLOWS = policy_oracle_ports.http_allows
-ASKS = policy_oracle_rules.asks_default_deny
-DECIDE = policy_oracle.decide
-WITHOUT_MATCH = policy_oracle.without_match
+ASKS: Callable[..., Any] = policy_oracle_rules.asks_default_deny
+DECIDE: Callable[..., Any] = policy_oracle.decide
+WITHOUT_MATCH: Callable[..., Any] = policy_oracle.without_match
 ENTITY = policy_oracle_peers.entity_matches
 PATTERN = policy_oracle_peers.pattern_regex
 MATCHES = policy_oracle.matches_probe

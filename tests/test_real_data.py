@@ -12,10 +12,10 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from flowwatch.receive.capture import CaptureReceiver
 
 from flowwatch import allowlist, sql
 from flowwatch.engine import Engine
+from flowwatch.receive.capture import CaptureReceiver
 from flowwatch.replay import FOR_EVER, replay
 from flowwatch.store import Store
 from tests.support import shared

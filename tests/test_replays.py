@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
+from flowwatch.engine import Engine
 from flowwatch.replays import Replays
 from tests.support.flowtext import parse
 from tests.support.scenario import START
@@ -53,8 +54,6 @@ def test_memory_is_bounded() -> None:
 
 def test_the_engine_counts_a_repeat_once() -> None:
     """A batch offered twice leaves one set of rows, edges and counts."""
-    from flowwatch.engine import Engine
-
     messages = [
         line.message for line in parse("+0s verdict FORWARDED egress noreply shop/web* -> shop/api 8080/TCP SYN", START)
     ]

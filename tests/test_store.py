@@ -71,7 +71,7 @@ def test_a_failed_commit_leaves_nothing(tmp_path: Path) -> None:
     """One bad table of a commit, and none of its tables is in the file; the next commit works."""
     store = Store(tmp_path / "a.duckdb")
     tables = fed().drain(START)
-    with pytest.raises(StoreError, match="a.duckdb"):
+    with pytest.raises(StoreError, match=r"a\.duckdb"):
         store.commit({**tables, "append_rules": pa.table({"rule": ["not a number"]})})
     assert store.count_flows() == 0
     assert store.commit(tables) == 5
@@ -155,7 +155,8 @@ def test_killed_between_commits(tmp_path: Path) -> None:
         "from flowwatch.store import Store\n"
         "store = Store(sys.argv[1])\n"
         "while True:\n"
-        "    engine = fed(); store.commit({'append_flows': engine.drain(START)['append_flows']}); print('.', flush=True)\n"
+        "    store.commit({'append_flows': fed().drain(START)['append_flows']})\n"
+        "    print('.', flush=True)\n"
     )
     root = str(Path(__file__).parents[1])
     with subprocess.Popen(
@@ -183,7 +184,7 @@ def test_the_owner_of_a_file_is_found_while_it_lives(tmp_path: Path) -> None:
 
 def test_query_mistakes_are_told() -> None:
     """Unknown queries, unknown parameters and times nobody can read are told with what there is."""
-    with pytest.raises(QueryError, match="there is no query 'drop'; there are: .*drops_by_reason"):
+    with pytest.raises(QueryError, match=r"there is no query 'drop'; there are: .*drops_by_reason"):
         sql.report("drop")
     with pytest.raises(QueryError, match="takes no limit"):
         report.parameters(sql.report("edges"), {"limit": "3"}, START)
@@ -203,7 +204,7 @@ def test_times_people_write() -> None:
 
 def test_a_header_must_be_true() -> None:
     """A query whose header and statement disagree about parameters is refused with its place."""
-    with pytest.raises(QueryError, match="queries/x.sql: the header names parameters"):
+    with pytest.raises(QueryError, match=r"queries/x\.sql: the header names parameters"):
         sql.parse("-- What?\n-- params: since\nSELECT 1", "x", "queries/x.sql")
     with pytest.raises(QueryError, match="does not say what"):
         sql.parse("SELECT 1", "x", "queries/x.sql")

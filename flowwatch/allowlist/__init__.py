@@ -21,6 +21,7 @@ from flowwatch.allowlist.policies import read_policies, split
 from flowwatch.allowlist.rules import Declaration, Rule
 from flowwatch.allowlist.vocabulary import Vocabulary
 from flowwatch.errors import AllowlistError, Problem
+from flowwatch.policy.options import DECLARED, Options
 from flowwatch.yamlmarks import Documents, load_documents
 from flowwatch.yamlnodes import MAX_CHARACTERS
 
@@ -29,23 +30,24 @@ __all__ = ["Allowlist", "Declaration", "Rule", "load", "parse", "read", "read_te
 _SUFFIXES = (".yaml", ".yml", ".json")
 
 
-def load(paths: Iterable[str | Path], now: float, *, cluster: str = "") -> Allowlist:
+def load(paths: Iterable[str | Path], now: float, *, cluster: str = "", options: Options = DECLARED) -> Allowlist:
     """Load the allowlist that files and directories make together.
 
     Of a directory, every `*.yaml`, `*.yml` and `*.json` right in it is read, sorted by name;
     Markdown is read where a file is named itself. `now` is the time in seconds since the epoch,
-    `cluster` the name of the cluster the flows come from (empty: clusters are not told apart).
-    Raises AllowlistError with every problem found.
+    `cluster` the name of the cluster the flows come from (empty: clusters are not told apart),
+    `options` how Cilium is set up, for the meaning of network policies. Raises AllowlistError with
+    every problem found.
     """
-    return Allowlist(read(paths), now, cluster=cluster)
+    return Allowlist(read(paths, options), now, cluster=cluster)
 
 
-def parse(text: str, file: str, now: float, *, cluster: str = "") -> Allowlist:
+def parse(text: str, file: str, now: float, *, cluster: str = "", options: Options = DECLARED) -> Allowlist:
     """Load an allowlist from text; `file` is how errors and answers name its origin."""
-    return Allowlist(read_text(text, file), now, cluster=cluster)
+    return Allowlist(read_text(text, file, options), now, cluster=cluster)
 
 
-def read(paths: Iterable[str | Path]) -> Declaration:
+def read(paths: Iterable[str | Path], options: Options = DECLARED) -> Declaration:
     """Read what files and directories declare together, without compiling it. Raises AllowlistError."""
     problems: list[Problem] = []
     files: dict[Path, Path] = {}
@@ -61,16 +63,16 @@ def read(paths: Iterable[str | Path]) -> Declaration:
         text = _read_file(file, problems)
         if text is not None:
             (pages if file.suffix.lower() in MARKDOWN else texts)[str(file)] = text
-    return _declare({name: load_documents(text, name) for name, text in texts.items()}, problems, pages)
+    return _declare({name: load_documents(text, name) for name, text in texts.items()}, problems, pages, options)
 
 
-def read_text(text: str, file: str) -> Declaration:
+def read_text(text: str, file: str, options: Options = DECLARED) -> Declaration:
     """Read what a text declares, without compiling it. Raises AllowlistError."""
-    return _declare({file: load_documents(text, file)}, [])
+    return _declare({file: load_documents(text, file)}, [], {}, options)
 
 
 def _declare(
-    loaded: Mapping[str, Documents], problems: list[Problem], pages: Mapping[str, str] | None = None
+    loaded: Mapping[str, Documents], problems: list[Problem], pages: Mapping[str, str], options: Options
 ) -> Declaration:
     """What documents declare, and then the tables of Markdown pages, which use the names the documents define."""
     written = [problem for each in loaded.values() for problem in each.problems]
@@ -82,7 +84,7 @@ def _declare(
         raise AllowlistError(written + [Problem(file, 0, "", expected) for file in loaded])
     meant: list[Problem] = []
     own, objects = split(documents)
-    policies = read_policies(objects, meant)
+    policies = read_policies(objects, meant, options)
     vocabulary = Vocabulary(meant)
     declaration = replace(native.read(own, meant, vocabulary), policies=policies, speaks=bool(own or pages))
     # A value that is bad YAML is also bad for whoever expected something of it: once is enough.

@@ -67,15 +67,16 @@ def meaning_of(objects: Objects) -> str:
         (entry.policy.ref, *(getattr(entry, name) for name in _MEANING), entry.effect, entry.tier, entry.order)
         for entry in objects.entries
     ]
-    said = (sorted(map(repr, entries)), objects.groups, objects.services, sorted(objects.addresses.items()))
+    options = () if objects.options == DECLARED else (objects.options,)
+    said = (sorted(map(repr, entries)), options, objects.groups, objects.services, sorted(objects.addresses.items()))
     return repr(said) if any(said) else ""
 
 
 class Policies:
     """Judges edges by the declared policies. Their rules are numbered on from `first`."""
 
-    def __init__(self, objects: Objects, first: int, *, cluster: str = "", options: Options = DECLARED) -> None:
-        self.set = PolicySet(objects, options, cluster=cluster)
+    def __init__(self, objects: Objects, first: int, *, cluster: str = "") -> None:
+        self.set = PolicySet(objects, cluster=cluster)
         self.rules = tuple(
             PolicyRule(
                 first + number,

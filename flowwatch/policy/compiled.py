@@ -15,7 +15,6 @@ from flowwatch.policy.judging import Direction, Judged
 from flowwatch.policy.l7 import Request
 from flowwatch.policy.nearest import Near, nearest
 from flowwatch.policy.objects import Objects
-from flowwatch.policy.options import DECLARED, Options
 from flowwatch.policy.parties import Party, party_of
 from flowwatch.policy.resolve import Resolver
 
@@ -41,10 +40,8 @@ class PolicySet:
     """All policies together. `cluster` names the local cluster (empty: clusters are not told apart); `complete`
     says that the objects read are all there are, so that a name without object stands for nothing."""
 
-    def __init__(
-        self, objects: Objects, options: Options = DECLARED, *, cluster: str = "", complete: bool = False
-    ) -> None:
-        self.options = options
+    def __init__(self, objects: Objects, *, cluster: str = "", complete: bool = False) -> None:
+        self.options = options = objects.options
         self.cluster = cluster
         self.objects = objects
         resolver = Resolver(objects, options, complete=complete)

@@ -74,6 +74,8 @@ class Objects:
     ignored: dict[str, int] = field(default_factory=dict)
     rejected: list[tuple[Policy, Problem]] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    options: Options = DECLARED
+    """What they were read with, and are judged with."""
 
 
 def kind_of(node: Node) -> tuple[str, str]:
@@ -114,7 +116,7 @@ def unpack(node: Node, version: str = "", kind: str = "", depth: int = 0) -> Ite
 def read_objects(objects: Iterable[Object], options: Options = DECLARED, *, strict: bool = True) -> Objects:
     """Read every object. With `strict`, whatever is wrong is a problem; otherwise an object that Cilium would
     reject is left out and noted, as in a cluster."""
-    found = Objects()
+    found = Objects(options=options)
     seen: dict[str, Policy] = {}
     for one in objects:
         _read_object(one, found, seen, options, strict=strict)

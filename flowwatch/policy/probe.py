@@ -73,7 +73,7 @@ def study(scenario: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[str]]
     options = _options(config, notes)
     cluster = _text(scenario.get("cluster") or config.get("cluster") or CLUSTER, "cluster")
     objects = _objects(scenario, options, notes)
-    policies = PolicySet(objects, options, cluster=cluster, complete=True)
+    policies = PolicySet(objects, cluster=cluster, complete=True)
     ends: dict[str, Seen] = {}
     for number, endpoint in enumerate(_list(scenario.get("endpoints"), "endpoints")):
         at = f"endpoints[{number}]"

@@ -35,7 +35,7 @@ def policies(*documents: str, options: Options = DECLARED, cluster: str = "") ->
     """The compiled policies of some documents, which must be sound."""
     objects = read_text("---\n".join(documents), options)
     assert objects.problems == []
-    return PolicySet(objects, options, cluster=cluster)
+    return PolicySet(objects, cluster=cluster)
 
 
 def problems(kind: str, spec: str, options: Options = DECLARED) -> list[Problem]:

@@ -21,7 +21,8 @@ def folder(name: str) -> Path:
 
 def frames(path: Path) -> Iterator[bytes]:
     """The length-delimited messages of an .xz file."""
-    data = lzma.open(path).read()
+    with lzma.open(path) as packed:
+        data = packed.read()
     at = 0
     while at < len(data):
         size = shift = 0
