@@ -27,6 +27,9 @@ def check(paths: tuple[Path, ...]) -> None:
     declared = read(paths, time.time())
     rules = plural(len(declared.rules) if declared else 0, "rule")
     click.echo(f"{', '.join(str(path) for path in paths)}: ok, {rules}")
+    if declared and declared.ignored:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(declared.ignored.items()))
+        click.echo(f"ignored, of kinds that declare nothing: {kinds}")
 
 
 for _command in (explain_command, lint, probe, show):

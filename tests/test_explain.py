@@ -85,11 +85,12 @@ def test_an_edge_for_machines(folder: Path) -> None:
 def test_an_edge_by_a_line_of_a_capture(folder: Path) -> None:
     """A flow as Hubble prints it is an edge, too; a reply is none."""
     pod = '{"ID":1,"identity":%d,"namespace":"shop","labels":["k8s:app=%s","k8s:io.kubernetes.pod.namespace=shop"]}'
+    ports = '"l4":{"TCP":{"source_port":40000,"destination_port":8080,"flags":{"SYN":true}}}'
+    ends = f'"source":{pod % (1001, "web")},"destination":{pod % (1002, "api")}'
     flow = (
         '{"flow":{"verdict":"FORWARDED","IP":{"source":"10.0.0.1","destination":"10.0.0.2"},"is_reply":%s,'
-        '"l4":{"TCP":{"source_port":40000,"destination_port":8080,"flags":{"SYN":true}}},"source":'
-        + pod % (1001, "web") + ',"destination":' + pod % (1002, "api") + ',"event_type":{"type":5},"traffic_direction":"EGRESS"}}'
-    )  # fmt: skip
+        f'{ports},{ends},"event_type":{{"type":5}},"traffic_direction":"EGRESS"}}}}'
+    )
     assert flowwatch("allowlist", "explain", flow % "false", "--allowlist", "native.yaml", cwd=folder).returncode == 0
     reply = (flow % "true").encode()
     done = flowwatch("allowlist", "explain", "-", "--allowlist", "native.yaml", cwd=folder, stdin=reply)

@@ -94,8 +94,8 @@ def _declare(
         order = list(loaded)
         raise AllowlistError(sorted(written, key=lambda problem: (order.index(problem.file), problem.line)))
     if not own and not pages and not policies.policies:
-        others = ", ".join(f"{count} {kind}" for kind, count in policies.ignored.items()) or "what policies refer to"
-        nothing = f"this holds no allowlist and no policy, only {others}"
+        others = ", ".join(f"{count} {kind}" for kind, count in policies.ignored.items())
+        nothing = "this holds no allowlist and no policy" + (f", only {others}" if others else "")
         raise AllowlistError([Problem(file, 0, "", nothing) for file in loaded])
     return _with_tables(declaration, vocabulary, pages) if pages else declaration
 

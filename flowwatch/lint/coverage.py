@@ -9,7 +9,7 @@ from flowwatch.lint.check import Check
 from flowwatch.lint.context import Context
 from flowwatch.lint.found import Severity
 from flowwatch.lint.labels import NAMESPACE, Labels, disjoint, equal
-from flowwatch.lint.peers import Atom, Entity, Everyone, Other, Pods
+from flowwatch.lint.peers import Atom, Entity, Everyone, Name, Other, Pods
 from flowwatch.lint.portsets import UDP
 from flowwatch.lint.views import CLUSTER_POLICIES, Direction, Peer, Rule, Spec
 from flowwatch.yamlmarks import Marked
@@ -71,13 +71,18 @@ def _egress(spec: Spec) -> Iterator[Rule]:
 
 
 def _is_dns(rule: Rule) -> bool:
-    for grant in rule.grants:
-        if grant.ports.everything:
-            if any(not isinstance(peer.atom, Pods) or not disjoint(peer.atom.labels, _SYSTEM) for peer in rule.peers):
-                return True
-        elif rule.peers and grant.ports.may_have(UDP, _DNS_PORT):
+    """Whether it may let pods ask a DNS server. Nobody can be asked by name before that."""
+    peers = [peer.atom for peer in rule.peers if not isinstance(peer.atom, Name)]
+    for grant in rule.grants if peers else ():
+        if not grant.ports.everything and grant.ports.may_have(UDP, _DNS_PORT):
+            return True
+        if grant.ports.everything and any(_may_answer(atom) for atom in peers):
             return True
     return False
+
+
+def _may_answer(atom: Atom) -> bool:
+    return not isinstance(atom, Pods) or not disjoint(atom.labels, _SYSTEM)
 
 
 def one_side_declared(context: Context) -> Iterator[Problem]:

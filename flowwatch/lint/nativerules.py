@@ -12,7 +12,7 @@ from flowwatch.lint.declared import NativeRule
 from flowwatch.lint.found import Severity
 from flowwatch.lint.objects import at as value_at
 from flowwatch.lint.objects import elements, fields_of
-from flowwatch.lint.peers import Atom, Entity, Everyone, Name, Pods, Range
+from flowwatch.lint.peers import Atom, Entity, Everyone, Name, Range
 from flowwatch.lint.views import Rule
 from flowwatch.yamlmarks import clip
 
@@ -23,7 +23,7 @@ _DOMAIN = re.compile(r"(?<![\w.@/-])(?:[a-z0-9-]+\.)+(?:[a-z]{2,})(?![\w-])")
 _ADDRESS = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?:/\d{1,2})?(?![\w.])")
 _PORT = re.compile(r"(?<![\w.:])(?:ports?\s+(\d{2,5})|:(\d{2,5})|(\d{2,5})/(?:tcp|udp|sctp))(?![\w.])", re.IGNORECASE)
 _FILE_ENDINGS = (".yaml", ".yml", ".md", ".json", ".sh", ".py", ".go", ".local")
-_WIDE = ("world", "all", "cluster", "cluster-mesh")
+_WIDE = ("world", "all")
 
 
 def allowlist_invalid(context: Context) -> Iterator[Problem]:
@@ -94,12 +94,11 @@ def _wide_of(rule: Rule) -> str:
 
 
 def _is_wide(atom: Atom) -> bool:
+    """Whether it means the whole outside."""
     if isinstance(atom, Entity):
         return atom.name in _WIDE
     if isinstance(atom, Range):
         return atom.network.prefixlen == 0
-    if isinstance(atom, Pods):
-        return not atom.labels.own and atom.labels.namespace is None
     return isinstance(atom, Everyone) or (isinstance(atom, Name) and set(atom.pattern) <= {"*", "."})
 
 

@@ -14,7 +14,7 @@ from flowwatch.policy.judging import Direction
 from flowwatch.policy.parties import Party
 from flowwatch.selectors import NAMESPACE_LABEL, Operator, Requirement
 
-_MOST = 2000
+_MOST = 200
 """How many entries are compared before the best of them will do."""
 _OTHER_PROTOCOL = 65_536
 _FAR = 10 * _OTHER_PROTOCOL

@@ -57,7 +57,9 @@ class _Scenario:
 
 
 def answer(scenario: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One answer for each probe: `id`, `verdict`, `egress`, `ingress`, `by`, and by whom for either side.
+    """One answer for each probe: `id`, `verdict` (allow, deny, unknown), `egress` and `ingress` (deny-l7 too, where only
+    the request is denied), `by` (who decided, `Kind:namespace/name` or the implicit allow), `egress_by`, `ingress_by`,
+    and `reason` where the verdict is unknown.
 
     Raises ScenarioError where the scenario cannot be read.
     """
