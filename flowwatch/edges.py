@@ -48,6 +48,9 @@ class Allowlist(Interface):
 
     def judge(self, edge: Edge, now: float) -> Judgement: ...
 
+    def declaring(self, edge: Edge, now: float) -> Sequence[Rule]:
+        """Every rule that has part in declaring an edge."""
+
     def address_class(self, ip: str) -> tuple[int, int]:
         """Equal for addresses outside the cluster that no rule tells apart: as client, and as server. 0: no
         rule goes by this address."""
@@ -61,6 +64,10 @@ class NoAllowlist:
     def judge(self, edge: Edge, now: float) -> Judgement:  # noqa: ARG002
         """Every edge is outside what is declared."""
         return Judgement(Declared.UNGOVERNED, "no allowlist is configured")
+
+    def declaring(self, edge: Edge, now: float) -> Sequence[Rule]:  # noqa: ARG002
+        """No rule does."""
+        return ()
 
     def address_class(self, ip: str) -> tuple[int, int]:  # noqa: ARG002
         """No rule, no difference."""
@@ -138,6 +145,8 @@ class Edges:
         """The first edge that reads the same to a person: label sets of one workload may differ in details."""
         self._readings: dict[str, int] = {}
         self.judgements: dict[int, Judgement] = {}
+        self.declared_by: dict[int, tuple[Rule, ...]] = {}
+        """The rules that have part in declaring each declared edge."""
         self.fresh: list[int] = []
         """Edges new or judged anew since the caller last emptied the list."""
 
@@ -351,10 +360,13 @@ class Edges:
         return number
 
     def _judge(self, number: int, now: float) -> None:
-        judgement = self._allowlist.judge(self.edge(number), now)
+        edge = self.edge(number)
+        judgement = self._allowlist.judge(edge, now)
         self.judgements[number] = judgement
+        is_declared = judgement.declared is Declared.YES
+        self.declared_by[number] = tuple(self._allowlist.declaring(edge, now)) if is_declared else ()
         self.declared.set(number, DECLARED_CODES[judgement.declared])
-        self.rule.set(number, judgement.rule_id if judgement.declared is Declared.YES else -1)
+        self.rule.set(number, judgement.rule_id if is_declared else -1)
         self.fresh.append(number)
 
     def _counters(self) -> list[GrowingInts]:

@@ -201,7 +201,7 @@ class Engine:
 
     def unused_rules(self) -> tuple[str, ...]:
         """Titles of the rules that no edge has used so far."""
-        used = set(np.unique(self.edges.rule.values).tolist())
+        used = {rule.id for rules in self.edges.declared_by.values() for rule in rules}
         return tuple(rule.title for rule in self.rules if rule.id not in used)
 
     def drain(self, now: float, findings: Sequence[Finding] | None = None) -> dict[str, pa.Table]:

@@ -121,14 +121,14 @@ def edge_rows(numbers: Iterable[int], edges: Edges, interner: Interner, standing
                 number, client[0], client[1], identity, ip, list(names), int(edges.protocol.values[number]),
                 int(edges.port.values[number]), int(edges.first_seen.values[number]) // 1000, judgement.declared.value,
                 judgement.rule, judgement.nearest, list(judgement.differs), judgement.reason,
-                standings.get(number, ""),
+                standings.get(number, ""), [rule.title for rule in edges.declared_by[number]],
             )
         )  # fmt: skip
     return _table(
         rows, edge=pa.int32(), client_identity=pa.int32(), client_ip=pa.string(), server_identity=pa.int32(),
         server_ip=pa.string(), server_names=_TEXTS, protocol=pa.int32(), port=pa.int32(), first_seen=_US,
         declared=pa.string(), rule=pa.string(), nearest_rule=pa.string(), differs=_TEXTS, reason=pa.string(),
-        transport=pa.string(),
+        transport=pa.string(), declared_by=_TEXTS,
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from flowwatch.lint.context import Context
 from flowwatch.lint.found import Severity
 from flowwatch.lint.objects import elements, fields_of
 from flowwatch.lint.portsets import ICMP_V4, PortSet, Span, union
-from flowwatch.lint.views import CILIUM, Direction
+from flowwatch.lint.views import CILIUM, Direction, Kind
 
 _NODE_PEERS = ("fromNodes", "toNodes")
 
@@ -78,7 +78,7 @@ def host_firewall_off(context: Context) -> Iterator[Problem]:
 
 def host_policy_lockout(context: Context) -> Iterator[Problem]:
     """Policies for nodes that leave out what keeps a cluster alive."""
-    nodes = [spec for spec in context.specs if spec.selects_nodes and "nodeSelector" in spec.fields]
+    nodes = [spec for spec in context.specs if spec.selects_nodes and spec.policy.kind is Kind.CCNP]
     rules = [rule for spec in nodes for rule in spec.towards(Direction.INGRESS) if rule.is_allow and rule.peers]
     allowed = union(rule.ports for rule in rules)
     missing = [what for what, ports in _ESSENTIAL if not all(allowed.may_have(*port) for port in ports)]

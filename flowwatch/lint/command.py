@@ -22,6 +22,7 @@ from flowwatch.lint.peers import Network, parse_network
 from flowwatch.lint.table import lint as run
 
 FOUND = 1
+_SPAN = re.compile(r"[\d.\sa-z]+")
 _VERSION = re.compile(r"v?(\d{1,3})\.(\d{1,3})(?:\.\d+)?")
 
 
@@ -81,7 +82,7 @@ def _observed(path: Path, since: str) -> Observed:
             database.table(name, since=since).to_pylist()
             for name in ("identities", "observed_edges", "observed_policies")
         ]
-    window = "ever" if since == "all" else f"since {since}"
+    window = "so far" if since == "all" else f"in the last {since}" if _SPAN.fullmatch(since) else f"since {since}"
     return from_tables(*tables, where=str(path), window=window)
 
 

@@ -171,10 +171,11 @@ class Context:
         return any(self._is_meant(labels, workload) is not False for workload in self._candidates(labels))
 
     def endpoints_of(self, labels: Labels) -> Iterator[Endpoint]:
-        """The pods that were observed and that a selector means."""
+        """The pods that were observed and that a selector means; of the own cluster, unless it names one."""
         if self.observed is None:
             return
-        namespaces = self.observed.by_namespace
+        named = any(each.key == CLUSTER for each in labels.terms)
+        namespaces = self.observed.everywhere if named else self.observed.by_namespace
         asked = labels.allowed.get(NAMESPACE)
         for namespace in namespaces if asked is None else asked & namespaces.keys():
             yield from (each for each in namespaces[namespace] if matches(labels, each.labels))

@@ -7,6 +7,7 @@ An `Observed` value is label sets and the connections between them, however they
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -73,16 +74,31 @@ class Observed:
     policies: tuple[tuple[str, bool], ...] = ()
     """Policies that Hubble named, as `Kind:namespace/name`, and whether they denied anything."""
     where: str = ""
-    window: str = ""
+    window: str = "so far"
 
     @cached_property
-    def by_namespace(self) -> dict[str, list[Endpoint]]:
-        """The pods of each namespace."""
+    def cluster(self) -> str:
+        """The cluster most of the pods are in: the one whose policies these are."""
+        counted = Counter(each.identity.cluster for each in self.endpoints if each.is_pod and each.identity.cluster)
+        return max(sorted(counted), key=lambda name: counted[name], default="")
+
+    @cached_property
+    def everywhere(self) -> dict[str, list[Endpoint]]:
+        """The pods of each namespace, those of other clusters of a mesh as well."""
         found: dict[str, list[Endpoint]] = {}
         for endpoint in self.endpoints:
             if endpoint.is_pod:
                 found.setdefault(endpoint.identity.namespace, []).append(endpoint)
         return found
+
+    @cached_property
+    def by_namespace(self) -> dict[str, list[Endpoint]]:
+        """The cluster's own pods of each namespace."""
+        own = {
+            namespace: [each for each in pods if each.identity.cluster in ("", self.cluster)]
+            for namespace, pods in self.everywhere.items()
+        }
+        return {namespace: pods for namespace, pods in own.items() if pods}
 
     @cached_property
     def by_source(self) -> dict[int, list[Seen]]:
@@ -108,7 +124,7 @@ def observe(
     dropped: Iterable[Edge] = (),
     policies: Iterable[tuple[str, bool]] = (),
     where: str = "what was observed",
-    window: str = "ever",
+    window: str = "so far",
 ) -> Observed:
     """What some identities and the edges between them amount to. `edges` were forwarded, `dropped`
     were not; an edge may be in both."""

@@ -44,12 +44,13 @@ def two_peer_kinds(context: Context) -> Iterator[Problem]:
 def empty_peer_list(context: Context) -> Iterator[Problem]:
     """Lists of peers that hold nothing and so select nobody."""
     for rule in context.rules:
-        if rule.spec.policy.kind not in CILIUM:
+        if rule.spec.policy.kind not in CILIUM or _is_everyone(rule):
             continue
-        for key in PEERS[rule.direction]:
-            if key in rule.fields and rule.fields[key].is_list and not rule.fields[key].elements():
-                if key in EMPTY_IS_EVERYONE and _is_everyone(rule):
-                    continue
+        written = [key for key in PEERS[rule.direction] if key in rule.fields]
+        if any(rule.fields[key].elements() for key in written):
+            continue
+        for key in written:
+            if rule.fields[key].is_list:
                 yield rule.fields[key].problem(
                     f"`{key}` is empty, so nobody is meant and the rule allows nothing",
                     "name a peer, or write `- {}` for a rule that only isolates",

@@ -21,6 +21,8 @@ def no_rules(context: Context) -> Iterator[Problem]:
     for spec in context.specs:
         if spec.policy.kind in CILIUM and not spec.rules:
             written = [spec.fields[section] for section in SECTIONS if section in spec.fields]
+            if not all(section.is_list for section in written):
+                continue
             yield (written[0] if written else spec.at).problem(
                 "there is no rule at all, so the policy is rejected and isolates nothing",
                 "for default deny write `ingress: [{}]` or `egress: [{}]`",

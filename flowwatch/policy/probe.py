@@ -57,9 +57,9 @@ class _Scenario:
 
 
 def answer(scenario: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One answer for each probe: `id`, `verdict` (allow, deny, unknown), `egress` and `ingress` (deny-l7 too, where only
-    the request is denied), `by` (who decided, `Kind:namespace/name` or the implicit allow), `egress_by`, `ingress_by`,
-    and `reason` where the verdict is unknown.
+    """One answer for each probe: `id`, `verdict` (allow, deny, unknown), `egress` and `ingress` (also deny-l7, where
+    only the request is denied), `by` (who decided: `Kind:namespace/name` or the implicit allow), `egress_by`,
+    `ingress_by`, and `reason` where the verdict is unknown.
 
     Raises ScenarioError where the scenario cannot be read.
     """

@@ -7,6 +7,6 @@ WHERE NOT EXISTS (
     SELECT 1
     FROM edge_activity
     INNER JOIN edges USING (edge)
-    WHERE edges.rule = rules.title AND edge_activity.time >= $since AND edge_activity.time < $until
+    WHERE list_contains(edges.declared_by, rules.title) AND edge_activity.time >= $since AND edge_activity.time < $until
 )
 ORDER BY rules.rule

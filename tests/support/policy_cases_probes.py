@@ -45,6 +45,8 @@ def probe(
     section, rule = dice.pick(restricted if restricted and dice.chance(70) else rules)
     focus = subject_of(dice, policy, spec, pods, endpoints)
     peer = peer_of(dice, rule, pods, endpoints)
+    if peer is focus and dice.chance(90):
+        peer = dice.pick(endpoints)
     mark_sides(dice, focus, peer)
     source, destination = (peer, focus) if section.startswith("ingress") else (focus, peer)
     result: dict[str, Any] = {"src": source["id"], "dst": destination["id"]}
@@ -63,6 +65,8 @@ def stray_probe(
     elif dice.chance(12):
         focus = dice.pick([item for item in endpoints if item["id"] in {"health", "ingress", "init"}])
     peer = dice.pick(pods) if dice.chance(45) else dice.pick(endpoints)
+    if peer is focus and dice.chance(90):
+        peer = dice.pick(endpoints)
     mark_sides(dice, focus, peer)
     source, destination = (focus, peer) if dice.chance(50) else (peer, focus)
     result: dict[str, Any] = {"src": source["id"], "dst": destination["id"], "proto": dice.pick(PROTOCOLS)}
