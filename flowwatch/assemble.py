@@ -31,7 +31,7 @@ def running(
     """A daemon that runs, stores, serves and alerts while the context lasts, then stops in order:
     receive no more, commit, tell Alertmanager, close the file."""
     now = clock()
-    files = DeclaredFiles(config.allowlist)
+    files = DeclaredFiles(config.allowlist, config.policy)
     allowlist = files.load(now)
     store = Store(config.store.path, memory_limit=config.store.memory_limit)
     try:

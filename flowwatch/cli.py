@@ -195,7 +195,7 @@ def config_check(path: Path | None) -> None:
     settings = config.load(path, os.environ)
     if problems := tls_problems(settings.hubble):
         raise ConfigError(problems)
-    allowlist = read(settings.allowlist, time.time())
+    allowlist = read(settings.allowlist, time.time(), settings.policy)
     rules = plural(len(allowlist.rules), "rule") if allowlist else "no allowlist"
     click.echo(f"{path or 'environment and defaults'}: ok, {rules}")
 

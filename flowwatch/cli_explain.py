@@ -67,7 +67,7 @@ def explain_command(
     The edge is --from, --to and --port; or a LINE of a capture (`-`: standard input); or --flow.
     """
     configured = config.load(settings, os.environ)
-    allowlist = read(paths or configured.allowlist, time.time())
+    allowlist = read(paths or configured.allowlist, time.time(), configured.policy)
     if allowlist is None:
         raise QueryError("nothing is declared: name an allowlist with --allowlist or --config")
     store = database or (configured.store.path if configured.store.path.exists() else None)

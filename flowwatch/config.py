@@ -120,6 +120,32 @@ class JudgeSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PolicySettings:
+    """How declared network policies are meant. It must be as the cluster has it, or verdicts will differ."""
+
+    cilium: Annotated[str, choice("1.17", "1.18", "1.19", "1.20", "1.21")] = "1.20"
+    """The version of Cilium: what some policies mean has changed from one to the next."""
+    local_cluster: Text = ""
+    """Cilium's own name for this cluster, in a mesh of several: pods of the others are then told apart.
+    Empty: they are not."""
+    enforcement: Annotated[str, choice("default", "always", "never")] = "default"
+    """Cilium's `policy-enforcement-mode`."""
+    host_firewall: Switch = True
+    """Policies with a `nodeSelector` are enforced."""
+    node_selectors: Switch = True
+    """`fromNodes` and `toNodes` are understood (`enable-node-selector-labels`)."""
+    allow_localhost: Switch = True
+    """What comes from a pod's own node is always let in, kubelet's probes above all (`allow-localhost`)."""
+    cidr_nodes: Switch = False
+    """Ranges of addresses also mean nodes (`policy-cidr-match-mode: nodes`)."""
+    cidr_pods: Switch = False
+    """Ranges of addresses also mean pods (`policy-cidr-match-mode: pods`)."""
+    strict_policy_types: Switch = False
+    """Rules of a NetworkPolicy for a direction that its `policyTypes` leaves out count for nothing, as the
+    Kubernetes API says; Cilium enforces them."""
+
+
+@dataclass(frozen=True, slots=True)
 class BasicAuthSettings:
     """User name and password for every Alertmanager."""
 
@@ -194,6 +220,7 @@ class Config:
     allowlist: tuple[File, ...] = ()
     """The files that declare which traffic is expected."""
     store: StoreSettings = field(default_factory=StoreSettings)
+    policy: PolicySettings = field(default_factory=PolicySettings)
     judge: JudgeSettings = field(default_factory=JudgeSettings)
     alerts: AlertSettings = field(default_factory=AlertSettings)
     web: WebSettings = field(default_factory=WebSettings)

@@ -200,7 +200,8 @@ def evidence(finding: Finding) -> Iterable[tuple[str, str]]:
     yield "seen", f"{'' if side == 'unknown' else f'by the {side} side, '}{share} of the window watched"
     for peer in (edge.source, edge.destination):
         if peer.identity.kind is Kind.WORLD and peer.names:
-            yield "address", printable(f"{peer.ip or 'unknown'} was looked up as {', '.join(peer.names)}")
+            shared = " (shared: which of them was meant cannot be told)" if len(peer.names) > 1 else ""
+            yield "address", printable(f"{peer.ip or 'unknown'} was looked up as {', '.join(peer.names)}{shared}")
     more = {
         "reason": finding.judgement.reason if finding.square is not Square.UNKNOWN else "",
         "policies": ", ".join(finding.policies),

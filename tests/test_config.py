@@ -21,6 +21,7 @@ from flowwatch.config import (
     HubbleSettings,
     JudgeSettings,
     LogSettings,
+    PolicySettings,
     StoreSettings,
     TLSSettings,
     WebSettings,
@@ -107,6 +108,17 @@ def test_defaults_are_as_promised() -> None:
             commit_rows=122_880,
             memory_limit=256_000_000,
             retention=604_800.0,
+        ),
+        policy=PolicySettings(
+            cilium="1.20",
+            local_cluster="",
+            enforcement="default",
+            host_firewall=True,
+            node_selectors=True,
+            allow_localhost=True,
+            cidr_nodes=False,
+            cidr_pods=False,
+            strict_policy_types=False,
         ),
         judge=JudgeSettings(settle=5.0, active_for=900.0, unused_after=604_800.0, min_coverage=0.99),
         alerts=AlertSettings(
@@ -274,7 +286,7 @@ def test_a_configuration_does_not_change() -> None:
         ("listen: 0.0.0.0:80", "flowwatch.yaml:1: listen: unknown key\n       1 | listen: 0.0.0.0:80\n"
          "    did you mean web.listen?"),
         ("qqq: 1", "flowwatch.yaml:1: qqq: unknown key\n       1 | qqq: 1\n"
-         "    known here: cluster, hubble, allowlist, store, judge, alerts, web, log"),
+         "    known here: cluster, hubble, allowlist, store, policy, judge, alerts, web, log"),
         ("web.listen: 0.0.0.0:80", 'flowwatch.yaml:1: ["web.listen"]: unknown key\n       1 | web.listen: 0.0.0.0:80\n'
          "    write it nested: web: {listen: …}"),
         ("log: {Level: info}", "flowwatch.yaml:1: log.Level: unknown key\n       1 | log: {Level: info}\n"
@@ -350,7 +362,7 @@ def test_a_configuration_does_not_change() -> None:
         ("store: fast", "flowwatch.yaml:1: store: is text\n       1 | store: fast\n"
          "    expected the keys path, commit_interval, commit_rows, memory_limit, retention"),
         ("- cluster: x", "flowwatch.yaml:1: is a list\n       1 | - cluster: x\n"
-         "    expected the keys cluster, hubble, allowlist, store, judge, alerts, web, log"),
+         "    expected the keys cluster, hubble, allowlist, store, policy, judge, alerts, web, log"),
         ("cluster: a\n---\ncluster: b\n", "flowwatch.yaml:3: a second document: the configuration is one\n"
          "       3 | cluster: b"),
         ("hubble: {reconnect_min: 1m}", "flowwatch.yaml:1: hubble.reconnect_min: reconnect_min (1m) is longer than "

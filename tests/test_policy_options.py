@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from flowwatch.config import PolicySettings
+from flowwatch.declared import options_of, read
+from flowwatch.errors import AllowlistError
 from flowwatch.model import Edge, Protocol
 from flowwatch.policy.compiled import PolicySet
 from flowwatch.policy.judging import Verdict
 from flowwatch.policy.l7 import Request
-from flowwatch.policy.options import DECLARED, Enforcement, Options
+from flowwatch.policy.options import DECLARED, Enforcement, Options, for_cilium
 from tests.support.policies import edge, entity, pod, policies, policy, problems, world
 
 A, B = pod("shop", app="a"), pod("shop", app="b")
@@ -203,3 +207,27 @@ def test_requests_of_soft_policies_were_checked_once() -> None:
         given = policies(policy("cnp", spec), options=options)
         _, ingress = given.answer(given.of_peer(B), given.of_peer(A), Protocol.TCP, 80, Request(method="PUT"))
         assert ingress.verdict is expected
+
+
+def test_versions_change_what_policies_mean() -> None:
+    """The newest known version is as the defaults are; each older one has what was changed after it."""
+    assert for_cilium("1.20", Options()) == for_cilium("1.21", Options()) == Options()
+    assert for_cilium("1.19", Options()) == replace(Options(), bare_addresses=True, legacy_l7=True)
+    assert not for_cilium("1.18").default_local_cluster
+    assert for_cilium("1.18").services_with_ports
+    assert not for_cilium("1.17").services_with_ports
+    assert for_cilium("1.17").empty_rules
+
+
+def test_the_configuration_decides_how_policies_are_meant(tmp_path: Path) -> None:
+    """The version and the switches of `policy:` reach the judge."""
+    file = tmp_path / "policies.yaml"
+    file.write_text(
+        "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: web, namespace: shop}\n"
+        "spec: {endpointSelector: {}, egress: [{toCIDR: [203.0.113.7]}]}\n"
+    )
+    with pytest.raises(AllowlistError, match=r"203\.0\.113\.7"):
+        read([file], 0.0, PolicySettings())
+    assert read([file], 0.0, PolicySettings(cilium="1.19"))
+    assert options_of(PolicySettings(enforcement="always")).enforcement is Enforcement.ALWAYS
+    assert options_of(PolicySettings()) == DECLARED

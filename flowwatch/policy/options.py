@@ -6,7 +6,7 @@ depends on a version.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
@@ -73,3 +73,26 @@ class Options:
 
 DECLARED = Options(host_firewall=True, node_selector_labels=True)
 """What a declaration is read with: whoever declares host policies and node selectors has them switched on."""
+
+VERSIONS = ("1.17", "1.18", "1.19", "1.20", "1.21")
+"""The versions of Cilium whose differences are known, oldest first."""
+
+
+def for_cilium(version: str, base: Options = DECLARED) -> Options:
+    """`base` with the meaning that a version of Cilium (one of `VERSIONS`) gives to policies."""
+    age = VERSIONS.index(version)
+    until_17, until_18, until_19 = (age <= VERSIONS.index(last) for last in ("1.17", "1.18", "1.19"))
+    return replace(
+        base,
+        cidr_zero_selects_nodes=until_17,
+        empty_rules=until_17,
+        l7_default_deny_only=not until_17,
+        services_with_selectors=not until_17,
+        services_with_ports=not until_17,
+        default_local_cluster=not until_18,
+        deep_wildcard=not until_18,
+        requires=until_18,
+        mesh_auth=until_18,
+        bare_addresses=until_19,
+        legacy_l7=until_19,
+    )
