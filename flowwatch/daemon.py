@@ -43,6 +43,8 @@ MAX_PENDING_ROWS = 1_000_000
 """Flow rows kept in memory while the store cannot take them."""
 RETRY_STORE = 1.0
 RATE_WINDOW = 5.0
+STOP_PATIENCE = 25.0
+"""Seconds for the last rows to be stored, within the half minute Kubernetes gives; it takes one or two."""
 RETAIN_EVERY = 600.0
 RELOAD_EVERY = 2.0
 """Seconds between two looks at the files of the allowlist."""
@@ -110,7 +112,7 @@ class Daemon:
         for thread in self._threads:
             thread.start()
 
-    def stop(self, deadline: float = 10.0) -> None:
+    def stop(self, deadline: float = STOP_PATIENCE) -> None:
         """Stop receiving, commit what was received, and end the threads. The store stays its maker's to close."""
         self._stopping.set()
         self._receiver.stop()

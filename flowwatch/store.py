@@ -24,6 +24,8 @@ from flowwatch.model import Identity, Kind
 from flowwatch.rows import Restored, code_rows
 
 SCHEMA_VERSION = 1
+CLOSE_PATIENCE = 10.0
+"""Seconds to wait for a commit that is under way when the file is closed."""
 
 
 class Store:
@@ -63,10 +65,15 @@ class Store:
             raise
 
     def close(self) -> None:
-        """Write the log into the file and let it go."""
-        with contextlib.suppress(duckdb.Error):
-            if not self._read_only:
-                self._run("checkpoint")
+        """Write the log into the file and let it go; a commit that is under way is waited for."""
+        idle = self._lock.acquire(timeout=CLOSE_PATIENCE)
+        try:
+            with contextlib.suppress(duckdb.Error):
+                if idle and not self._read_only:
+                    self._run("checkpoint")
+        finally:
+            if idle:
+                self._lock.release()
         self._connection.close()
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────

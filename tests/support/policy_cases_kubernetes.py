@@ -162,7 +162,7 @@ def cluster_peer(maker: Maker, egress: bool, action: str) -> dict[str, Any]:
         return {"namespaces": namespace_selector(dice)}
     if egress and choice <= 6:
         return cluster_egress_peer(maker, choice, action)
-    if choice == 7 and action != "Pass" and dice.chance(30):
+    if choice == 7 and dice.chance(30):
         dice.mark("§9 unknown peer")
         return dice.pick([{}, {"galaxies": {}}])
     dice.mark("§9 peer pods")

@@ -22,9 +22,9 @@ CONSTRUCTS = frozenset(
     §4 all|§4 world|§4 cluster|§4 cluster-mesh|§4 host|§4 remote-node|§4 kube-apiserver|§4 health|§4 ingress|§4 init
     §4 unmanaged|§4 none|§4 cidr|§4 cidr of pods|§4 cidr of nodes|§4 cidr of apiserver|§4 cidr /0|§4 cidr host bits
     §4 cidr v6|§4 cidrSet|§4 except|§4 cidrGroupRef|§4 cidrGroupSelector|§4 cidrGroup missing|§4 cidrGroup except
-    §4 nodes mode|§4 matchName|§4 matchName case|§4 matchName trailing dot|§4 matchPattern|§4 matchPattern *
-    §4 matchPattern **.|§4 matchPattern inner **|§4 toServices name|§4 toServices selector|§4 toServices backends
-    §4 nodes|§4 toGroups|§4 probe with fqdn
+    §4 nodes mode|§4 pods mode|§4 matchName|§4 matchName case|§4 matchName trailing dot|§4 matchPattern
+    §4 matchPattern *|§4 matchPattern **.|§4 matchPattern inner **|§4 toServices name|§4 toServices selector
+    §4 toServices backends|§4 nodes|§4 toGroups|§4 probe with fqdn
     §5 protocol absent|§5 protocol ANY|§5 protocol TCP|§5 protocol UDP|§5 protocol SCTP|§5 port 0|§5 endPort
     §5 endPort not above port|§5 named port|§5 named port upper case|§5 named port undefined|§5 named port egress
     §5 icmp v4|§5 icmp v6|§5 icmp by name|§5 icmp default family|§5 icmp with peers|§5 icmp in deny

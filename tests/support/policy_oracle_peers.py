@@ -56,14 +56,14 @@ def network(text: str) -> Any:
 
 
 def cidr_can_select(endpoint: dict[str, Any], prefix: Any, config: dict[str, Any]) -> bool:
-    """§4.2, a CIDR matches only world, and with `nodes` also nodes and the host unless it is a /0."""
+    """§4.2, a CIDR matches only world; with `nodes` also nodes and the host, with `pods` pods, unless it is a /0."""
     its = entities_of(endpoint)
     if "world" in its:
         return True
     modes = config.get("cidr_match_mode") or []
     if "nodes" in modes and ("host" in its or "remote-node" in its):
         return bool(prefix.prefixlen > 0)
-    return False
+    return is_pod(endpoint) and "pods" in modes and bool(prefix.prefixlen > 0)
 
 
 def cidr_matches(prefix: Any, excepts: list[Any], endpoint: dict[str, Any], config: dict[str, Any]) -> bool:

@@ -172,24 +172,15 @@ def cluster_network_policy(policy: dict[str, Any]) -> list[Entry]:
     for direction in ("ingress", "egress"):
         for place, rule in enumerate(spec.get(direction) or []):
             action = {"Accept": "allow", "Deny": "deny", "Pass": "pass"}[rule["action"]]
-            peers = cluster_peers(rule.get("from" if direction == "ingress" else "to"), action)
+            peers = rule.get("from" if direction == "ingress" else "to")
             ports = cluster_ports(rule.get("protocols"))
-            pairs = [(peers, ports), *domain_dns(rule)]
-            for found, l4 in pairs:
-                result.append(
-                    Entry(
-                        name_of(policy),
-                        direction,
-                        action,
-                        subject,
-                        False,
-                        False,
-                        found,
-                        l4,
-                        tier,
-                        (spec["priority"], place),
-                    )
-                )
+            triples = [(action, cluster_peers(peers), ports)]
+            triples += [("allow", found, l4) for found, l4 in domain_dns(rule)]
+            if action != "allow" and any(not is_known_peer(peer) for peer in peers or []):
+                triples.append(("deny", [EVERYTHING], ports))
+            priority = (spec["priority"], place)
+            for what, found, l4 in triples:
+                result.append(Entry(name_of(policy), direction, what, subject, False, False, found, l4, tier, priority))
     return result
 
 
@@ -200,8 +191,13 @@ def cluster_pods(chosen: dict[str, Any]) -> list[Need]:
     return kubernetes_pods(chosen["namespaces"], None, None)
 
 
-def cluster_peers(peers: list[dict[str, Any]] | None, action: str) -> list[Peer]:
-    """§9, the peers of a ClusterNetworkPolicy; one nobody knows fails closed: Accept skips it, Deny matches."""
+def is_known_peer(peer: dict[str, Any]) -> bool:
+    """§9, a peer nobody knows fails closed: an Accept skips it, a Deny denies everyone, and so does a Pass."""
+    return any(peer.get(kind) is not None for kind in ("pods", "namespaces", "networks", "nodes", "domainNames"))
+
+
+def cluster_peers(peers: list[dict[str, Any]] | None) -> list[Peer]:
+    """§9, the peers of a ClusterNetworkPolicy; networks by the CIDR rule of §4.2."""
     if not peers:
         return [EVERYTHING]
     result: list[Peer] = []
@@ -214,8 +210,6 @@ def cluster_peers(peers: list[dict[str, Any]] | None, action: str) -> list[Peer]
             result.append(node_peer(peer["nodes"]))
         elif peer.get("domainNames") is not None:
             result += [("fqdn", domain_name(name)) for name in peer["domainNames"]]
-        elif action == "deny":
-            result.append(EVERYTHING)
     return result
 
 

@@ -124,8 +124,8 @@ def configuration(dice: Dice) -> dict[str, Any]:
         result["non_default_deny_off"] = True
         dice.mark("§1 non_default_deny_off")
     if dice.chance(12):
-        result["cidr_match_mode"] = ["nodes"]
-        dice.mark("§4 nodes mode")
+        result["cidr_match_mode"] = dice.pick([["nodes"], ["nodes"], ["pods"], ["nodes", "pods"]])
+        dice.mark("§4 nodes mode" if "nodes" in result["cidr_match_mode"] else "§4 pods mode")
     if dice.chance(8):
         result["enforcement"] = dice.pick(["always", "default", "never"])
         dice.mark(f"§1 enforcement {result['enforcement']}")
