@@ -62,7 +62,7 @@ class Engine:
         self.interner = Interner(self._allowlist.address_class)
         self.coverage = Coverage(cluster)
         self.edges = Edges(self.interner, self._allowlist)
-        self.findings = Findings(self.edges, settle, active_for)
+        self.findings = Findings(self.edges, cluster, settle, active_for)
         self.decoder = decoder or best_decoder()
         self._classifier = Classifier()
         self._replays = Replays()

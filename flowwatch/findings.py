@@ -38,8 +38,10 @@ class _Samples:
 class Findings:
     """The findings of one ledger of edges. One thread uses it."""
 
-    def __init__(self, edges: Edges, settle: float, active_for: float) -> None:
-        """`settle` and `active_for` in seconds; see `judge.settle` and `judge.active_for` of the configuration."""
+    def __init__(self, edges: Edges, cluster: str, settle: float, active_for: float) -> None:
+        """`cluster` is the name the operator gave it; `settle` and `active_for` in seconds, see `judge.settle` and
+        `judge.active_for` of the configuration."""
+        self._cluster = cluster
         self._edges = edges
         self._settle = int(settle * 1e9)
         self._active_for = int(active_for * 1e9)
@@ -92,7 +94,7 @@ class Findings:
         first = edges.first_forwarded if evidence is Evidence.FORWARDED else edges.first_dropped
         return Finding(
             square=square,
-            cluster=edge.source.identity.cluster or edge.destination.identity.cluster,
+            cluster=self._cluster,
             edge=edge,
             side=self._side(number, edge, evidence),
             judgement=judgement,
