@@ -144,6 +144,21 @@ class Context:
         )
 
     @cached_property
+    def telling(self) -> LabelIndex[Spec]:
+        """The specs that select pods by labels of their own, not merely a whole namespace."""
+        return LabelIndex((spec.scope, spec) for specs in self._by_scope.values() for spec in specs if spec.scope.own)
+
+    @cached_property
+    def by_label(self) -> dict[tuple[str, str], list[Spec]]:
+        """The specs by each label their subject must have."""
+        found: dict[tuple[str, str], list[Spec]] = {}
+        for specs in self._by_scope.values():
+            for spec in specs:
+                for pair in spec.scope.pairs:
+                    found.setdefault(pair, []).append(spec)
+        return found
+
+    @cached_property
     def speaking(self) -> LabelIndex[Spec]:
         """Every spec by the pods it is about, whoever wrote it."""
         return LabelIndex((spec.scope, spec) for spec in self.specs if spec.subject is not None)

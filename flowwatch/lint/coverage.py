@@ -8,6 +8,7 @@ from flowwatch.errors import Problem
 from flowwatch.lint.check import Check
 from flowwatch.lint.context import Context
 from flowwatch.lint.found import Severity
+from flowwatch.lint.index import LabelIndex
 from flowwatch.lint.labels import NAMESPACE, Labels, disjoint, equal
 from flowwatch.lint.peers import Atom, Entity, Everyone, Name, Other, Pods
 from flowwatch.lint.portsets import UDP
@@ -50,6 +51,9 @@ def _namespaces(context: Context) -> dict[str, Marked]:
 
 def egress_without_dns(context: Context) -> Iterator[Problem]:
     """Pods that may connect and cannot look up whereto."""
+    index = LabelIndex(
+        (spec.scope, spec) for spec in context.specs if spec.subject is not None and any(map(_is_dns, _egress(spec)))
+    )
     for spec in context.specs:
         if spec.subject is None or Direction.EGRESS not in spec.isolates:
             continue

@@ -17,6 +17,8 @@ from flowwatch.lint.portsets import PortSet
 from flowwatch.lint.views import CILIUM, CLUSTER_POLICIES, Action, Direction, Kind, Rule, Spec
 
 _HOSTS = ("cluster", "cluster-mesh", "all", "host")
+LOWEST = 1000
+"""The last priority a policy of an administrator can have."""
 _EXEMPT = ("health", "ingress")
 
 
@@ -81,22 +83,14 @@ def allow_shadowed_by_deny(context: Context) -> Iterator[Problem]:
 
 def _denies(context: Context, direction: Direction) -> Iterator[tuple[Labels, Rule]]:
     """The denies that nothing can come before."""
+    others = [spec for spec in context.specs if spec.policy.tier == "Admin"]
+    may_allow = [spec.policy.priority for spec in others for rule in spec.rules if rule.action is not Action.DENY]
+    first = min(may_allow, default=LOWEST + 1)
     for spec in context.specs:
-        if spec.subject is None or (spec.policy.kind in CLUSTER_POLICIES and _may_be_skipped(context, spec)):
-            continue
-        yield from ((spec.scope, rule) for rule in spec.towards(direction) if rule.action is Action.DENY)
-
-
-def _may_be_skipped(context: Context, spec: Spec) -> bool:
-    """Whether another policy of an administrator may decide before this one."""
-    if spec.policy.tier == "Baseline":
-        return True
-    others = [each for each in context.specs if each.policy.tier == "Admin"]
-    return any(
-        rule.action is not Action.DENY and other.policy.priority <= spec.policy.priority
-        for other in others
-        for rule in other.rules
-    )
+        by_cluster = spec.policy.kind in CLUSTER_POLICIES
+        is_late = spec.policy.tier == "Baseline" or first <= spec.policy.priority
+        if spec.subject is not None and not (by_cluster and is_late):
+            yield from ((spec.scope, rule) for rule in spec.towards(direction) if rule.action is Action.DENY)
 
 
 def _denied_by(rule: Rule, denies: list[Rule]) -> Rule | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from flowwatch.errors import Problem
 from flowwatch.lint.check import Check
@@ -11,8 +11,8 @@ from flowwatch.lint.context import Context
 from flowwatch.lint.dns import Lookups
 from flowwatch.lint.found import Severity
 from flowwatch.lint.objects import fields_of
-from flowwatch.lint.observed import means
-from flowwatch.lint.peers import EVERY_NAME, Atom, Name, name_covers, name_fits, normal_name
+from flowwatch.lint.observed import Seen, means
+from flowwatch.lint.peers import EVERY_NAME, Name, name_covers, name_fits, normal_name
 from flowwatch.lint.views import CILIUM, Action, Direction, Peer, Rule, Spec
 from flowwatch.yamlmarks import Marked, clip
 
@@ -149,12 +149,18 @@ def fqdn_apex(context: Context) -> Iterator[Problem]:
     """Patterns that leave out the domain itself, or what is two levels below it, although that is used."""
     lookups = Lookups(context)
     for spec, peers in _by_name(context):
-        atoms = [peer.atom for rule in _of_the_same(context, spec) for peer in rule.peers]
-        allowed = [atom.pattern for atom in atoms if isinstance(atom, Name)]
         asked = {pattern for rule in lookups.meeting(spec.scope) if rule.spec is spec for pattern in rule.patterns}
-        asked.update(_looked_up(context, spec, atoms))
-        literal = [name for name in sorted(asked) if "*" not in name]
-        missed = [name for name in literal if not any(name_fits(each, name) for each in allowed)]
+        literal = {name for name in asked if "*" not in name}
+        seen = _connected(context, spec)
+        if not literal and not seen:
+            continue
+        atoms = [peer.atom for rule in _of_the_same(context, spec) for peer in rule.peers]
+        others = [atom for atom in atoms if not isinstance(atom, Name)]
+        for each in seen:
+            if not any(means(atom, each.destination, each.ip) for atom in others):
+                literal.update(each.names)
+        allowed = [atom.pattern for atom in atoms if isinstance(atom, Name)]
+        missed = [name for name in sorted(literal) if not any(name_fits(pattern, name) for pattern in allowed)]
         for peer in peers:
             domain = normal_name(str(peer.atom)).removeprefix("*").removeprefix("*")
             near = [name for name in missed if f".{normal_name(name)}".endswith(domain)] if domain[:1] == "." else []
@@ -165,13 +171,10 @@ def fqdn_apex(context: Context) -> Iterator[Problem]:
                 )
 
 
-def _looked_up(context: Context, spec: Spec, atoms: Iterable[Atom]) -> Iterator[str]:
-    """The names under which pods of a spec were seen to connect, where nothing but a name would allow it."""
-    others = [atom for atom in atoms if not isinstance(atom, Name)]
-    for endpoint in context.endpoints_of(spec.scope) if spec.subject is not None else ():
-        for seen in context.sent_by(endpoint):
-            if seen.names and not any(means(atom, seen.destination, seen.ip) for atom in others):
-                yield from seen.names
+def _connected(context: Context, spec: Spec) -> list[Seen]:
+    """The connections of pods of a spec to what was looked up by a name."""
+    pods = context.endpoints_of(spec.scope) if spec.subject is not None else ()
+    return [seen for pod in pods for seen in context.sent_by(pod) if seen.names]
 
 
 def _of_the_same(context: Context, spec: Spec) -> Iterator[Rule]:

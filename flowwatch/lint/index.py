@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar
 
 from flowwatch.lint.labels import CLUSTER, NAME_KEYS, NAMESPACE, Labels, apart, covers
-from flowwatch.lint.peers import Atom, Entity, Everyone, Name, Network, Pods, Range
+from flowwatch.lint.peers import Atom, Entity, Everyone, Name, Network, Pods, Range, normal_name
 from flowwatch.lint.peers import covers as peer_covers
 
 T = TypeVar("T")
@@ -23,11 +23,13 @@ class LabelIndex(Generic[T]):
 
     def __init__(self, entries: Iterable[tuple[Labels, T]] = ()) -> None:
         self._entries: dict[str | None, dict[str, dict[str, list[tuple[Labels, T]]]]] = {}
+        self._met: dict[tuple[Labels, Callable[[Labels, Labels], bool]], tuple[T, ...]] = {}
         for labels, thing in entries:
             self.add(labels, thing)
 
     def add(self, labels: Labels, thing: T) -> None:
         """Take in a thing."""
+        self._met.clear()
         key, value = _handle(labels)
         keys = self._entries.setdefault(labels.namespace, {})
         keys.setdefault(key, {}).setdefault(value, []).append((labels, thing))
@@ -42,8 +44,15 @@ class LabelIndex(Generic[T]):
                     if covers(labels, narrow):
                         yield thing
 
-    def meeting(self, other: Labels, unless: Callable[[Labels, Labels], bool] = apart) -> Iterator[T]:
-        """Everything that may mean something of what `other` means: `unless` says where it does not."""
+    def meeting(self, other: Labels, unless: Callable[[Labels, Labels], bool] = apart) -> tuple[T, ...]:
+        """Everything that may mean something of what `other` means: `unless` says where it does not.
+        Remembered, for many rules are about the same pods."""
+        found = self._met.get((other, unless))
+        if found is None:
+            found = self._met[other, unless] = tuple(self._meet(other, unless))
+        return found
+
+    def _meet(self, other: Labels, unless: Callable[[Labels, Labels], bool]) -> Iterator[T]:
         wanted = other.namespace
         for namespace, keys in self._entries.items():
             if wanted is None or namespace is None or namespace == wanted:
@@ -60,7 +69,7 @@ class AtomIndex(Generic[T]):
         self._entities: dict[Entity, list[T]] = {}
         self._pods: LabelIndex[T] = LabelIndex()
         self._ranges: dict[tuple[int, int], dict[Network, list[tuple[Range, T]]]] = {}
-        self._patterns: list[tuple[Name, T]] = []
+        self._patterns: dict[tuple[str, str], list[tuple[Name, T]]] = {}
 
     def add(self, atom: Atom, thing: T) -> None:
         """Take in a thing that means a peer."""
@@ -72,7 +81,7 @@ class AtomIndex(Generic[T]):
         elif isinstance(atom, Entity):
             self._entities.setdefault(atom, []).append(thing)
         elif isinstance(atom, Name) and "*" in atom.pattern:
-            self._patterns.append((atom, thing))
+            self._patterns.setdefault(_ending(atom.pattern), []).append((atom, thing))
         else:
             self._exact.setdefault(atom, []).append(thing)
 
@@ -88,7 +97,9 @@ class AtomIndex(Generic[T]):
         elif isinstance(narrow, Range):
             yield from self._around(narrow)
         elif isinstance(narrow, Name):
-            yield from (thing for pattern, thing in self._patterns if peer_covers(pattern, narrow))
+            above, last = _ending(narrow.pattern)
+            for ending in dict.fromkeys(((above, last), ("", last), ("", ""))):
+                yield from (thing for wide, thing in self._patterns.get(ending, ()) if peer_covers(wide, narrow))
 
     def _around(self, narrow: Range) -> Iterator[T]:
         for (version, bits), networks in self._ranges.items():
@@ -96,6 +107,13 @@ class AtomIndex(Generic[T]):
                 for wide, thing in networks.get(narrow.network.supernet(new_prefix=bits), ()):
                     if peer_covers(wide, narrow):
                         yield thing
+
+
+def _ending(pattern: str) -> tuple[str, str]:
+    """The last two labels of a name, where they hold no `*`: a pattern only covers what ends alike."""
+    labels = ["", "", *normal_name(pattern).split(".")]
+    last = "" if "*" in labels[-1] else labels[-1]
+    return "" if "*" in labels[-2] or not last else labels[-2], last
 
 
 def _alike(keys: dict[str, dict[str, list[tuple[Labels, T]]]], other: Labels) -> Iterator[tuple[Labels, T]]:

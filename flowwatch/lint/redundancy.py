@@ -6,7 +6,8 @@ allowed there for all its pods, with the same demands.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from typing import TypeAlias
 
 from flowwatch.errors import Problem
@@ -22,6 +23,8 @@ from flowwatch.lint.portsets import PortSet
 from flowwatch.lint.views import CLUSTER_POLICIES, Action, Direction, Kind, Policy, Rule, Spec
 
 _DNS_PORT = 53
+_MANY = 50
+"""From how many policies for the same pods on it pays to look for rules by their peers."""
 _RuleKey: TypeAlias = tuple[Direction, Action, frozenset[Atom], frozenset[tuple[PortSet, str]]]
 _SpecKey: TypeAlias = tuple[Labels, bool, frozenset[str], frozenset[_RuleKey]]
 
@@ -75,19 +78,26 @@ def redundant_rule(context: Context) -> Iterator[Problem]:
         for peer in rule.peers:
             within.add(peer.atom, rule)
     for rule in rules:
-        for namespace in dict.fromkeys((rule.spec.scope.namespace, None)):
-            candidates = index.get((rule.direction, namespace), AtomIndex[Rule]()).covering(rule.peers[0].atom)
-            wide = next((each for each in candidates if _makes_redundant(each, rule, order)), None)
-            if wide is not None:
-                yield rule.at.problem(
-                    f"{wide.place} allows all of this already", "remove this rule, or narrow the other"
-                )
-                break
+        specs = list(islice(context.selecting.covering(rule.spec.scope), _MANY))
+        if len(specs) < _MANY:
+            candidates: Iterable[Rule] = (each for spec in specs for each in spec.towards(rule.direction))
+        else:
+            places = [(rule.direction, namespace) for namespace in dict.fromkeys((rule.spec.scope.namespace, None))]
+            found = [index[place].covering(rule.peers[0].atom) for place in places if place in index]
+            candidates = chain.from_iterable(found)
+        wide = next((each for each in candidates if _makes_redundant(each, rule, order)), None)
+        if wide is not None:
+            yield rule.at.problem(f"{wide.place} allows all of this already", "remove this rule, or narrow the other")
     yield from _redundant_native(context)
 
 
 def _makes_redundant(wide: Rule, rule: Rule, order: dict[int, int]) -> bool:
-    if wide is rule or not labels_cover(wide.spec.scope, rule.spec.scope) or not _contains(wide, rule):
+    if (
+        wide is rule
+        or id(wide) not in order
+        or not labels_cover(wide.spec.scope, rule.spec.scope)
+        or not _contains(wide, rule)
+    ):
         return False
     if wide.spec.policy is not rule.spec.policy and _is_dns(rule):
         return False

@@ -47,6 +47,8 @@ def summary(checked: Checked, threshold: Severity) -> str:
     looked = [plural(checked.policies, "policy", "policies")]
     looked += [f"an allowlist of {plural(checked.rules, 'rule')}"] if checked.rules else []
     parts.append(f"{' and '.join(looked)} in {plural(checked.files, 'file')} checked")
+    if checked.blind:
+        parts.append("nothing was observed in that time, so nothing was held against it")
     if checked.left_out:
         parts.append(f"{plural(checked.left_out, 'document')} left out, for tables hold no policies")
     return "; ".join(parts)

@@ -196,9 +196,9 @@ def _is_known(context: Context, spec: Spec, labels: Labels) -> bool:
     """Whether pods of the policy's own namespace may be meant."""
     if context.may_be_workload(labels) or any(context.endpoints_of(labels)):
         return True
-    return any(other.scope.own for other in context.selecting.meeting(labels) if other.policy is not spec.policy) or (
-        bool(spec.scope.own) and not _differ(spec.scope, labels)
-    )
+    if any(other.policy is not spec.policy for other in context.telling.meeting(labels)):
+        return True
+    return bool(spec.scope.own) and not _differ(spec.scope, labels)
 
 
 def _differ(one: Labels, other: Labels) -> bool:
@@ -207,11 +207,10 @@ def _differ(one: Labels, other: Labels) -> bool:
 
 def _subjects_like(context: Context, labels: Labels) -> Iterator[Spec]:
     """Specs whose subject is certainly meant by some labels."""
-    return (
-        other
-        for other in context.selecting.meeting(labels)
-        if other.scope.namespace and labels.pairs and set(labels.pairs) <= set(other.scope.pairs)
-    )
+    if labels.pairs:
+        for other in context.by_label.get(labels.pairs[0], ()):
+            if other.scope.namespace and set(labels.pairs) <= set(other.scope.pairs):
+                yield other
 
 
 def selectors_or_ed(context: Context) -> Iterator[Problem]:

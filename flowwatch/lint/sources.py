@@ -1,6 +1,6 @@
 """The files that are checked, as documents with their lines, and what is to be ignored in them.
 
-Files are read as the allowlist reads them: of a directory every `*.yaml` and `*.yml` right in it.
+Files are read as the allowlist reads them: of a directory every `*.yaml`, `*.yml` and `*.json` in it.
 A file that is no YAML is a finding like any other; one that cannot be read at all is an
 `AllowlistError`. Nothing here knows what the documents mean.
 """
@@ -17,7 +17,7 @@ from flowwatch.errors import AllowlistError, Problem
 from flowwatch.yamlmarks import Marked, load_documents
 from flowwatch.yamlnodes import MAX_CHARACTERS
 
-SUFFIXES = (".yaml", ".yml")
+SUFFIXES = (".yaml", ".yml", ".json")
 NOT_DECLARATIONS = (".md", ".markdown")
 """Tables in documents declare paths, not policies: there is nothing in them to check."""
 
@@ -73,7 +73,7 @@ def read(paths: Iterable[str | Path]) -> Sources:
     files: dict[Path, Path] = {}
     for path in map(Path, paths):
         files |= {resolved: found for resolved, found in _files_of(path, problems) if resolved not in files}
-    declaring = [path for path in files.values() if path.suffix not in NOT_DECLARATIONS]
+    declaring = [path for path in files.values() if path.suffix.lower() not in NOT_DECLARATIONS]
     sources = [_read_file(path, problems) for path in declaring]
     if problems:
         raise AllowlistError(problems)
@@ -117,7 +117,7 @@ def _files_of(path: Path, problems: list[Problem]) -> list[tuple[Path, Path]]:
         problems.append(Problem(str(path), 0, "", f"cannot be read: {error}"))
         return []
     if not found:
-        problems.append(Problem(str(path), 0, "", "no `*.yaml` or `*.yml` is in this directory"))
+        problems.append(Problem(str(path), 0, "", "no `*.yaml`, `*.yml` or `*.json` is in this directory"))
     return found
 
 

@@ -61,6 +61,8 @@ class Checked:
     policies: int
     rules: int
     observed: bool
+    blind: bool = False
+    """Observations were given, and there are none in them."""
 
     def count(self, severity: Severity) -> int:
         """How many findings are of one severity."""
@@ -111,7 +113,9 @@ def _uncollected() -> Iterator[None]:
 
 
 def _lint(sources: Sources, options: Options, observed: Observed | None) -> Checked:
-    context = Context(sources.files, options, observed)
+    # Where nothing was seen, nothing can be missing.
+    blind = observed is not None and not observed.endpoints
+    context = Context(sources.files, options, None if blind else observed)
     context.check_names = frozenset(check.name for check in CHECKS)
     ignores = {source.file: source.ignores for source in sources.files}
     places = _Places(context.objects)
@@ -134,7 +138,8 @@ def _lint(sources: Sources, options: Options, observed: Observed | None) -> Chec
         sources.left_out,
         len(context.policies),
         len(context.native.rules),
-        observed is not None,
+        observed is not None and not blind,
+        blind,
     )
 
 

@@ -32,7 +32,7 @@ def subject_unseen(context: Context) -> Iterator[Problem]:
     for definition in context.native.definitions:
         if seen is not None and definition.labels is not None and not _may_exist(context, definition.labels):
             yield definition.at.problem(
-                f"no pod with {definition.labels} was seen {observed.window}",
+                f"no pod with {definition.labels} was seen {seen.window}",
                 _nearest_hint(seen, definition.labels),
             )
 
