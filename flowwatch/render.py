@@ -257,9 +257,10 @@ def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 def _csv_cell(cell: object) -> object:
     if isinstance(cell, (int, float)) and not isinstance(cell, bool):
         return cell
-    text = _cell(cell)
+    # A line break is data and quoted; every other control character is shown, as everywhere.
+    text = "\n".join(map(printable, _cell(cell).split("\n")))
     # A spreadsheet runs what starts like a formula, even after white space and in full-width forms.
-    return f"'{text}" if text.startswith(("\t", "\r", "\n")) or text.lstrip().startswith(FORMULA_STARTS) else text
+    return f"'{text}" if text.startswith("\n") or text.lstrip().startswith(FORMULA_STARTS) else text
 
 
 def _cell(cell: object) -> str:
@@ -293,9 +294,11 @@ def _markdown(findings: Sequence[Finding]) -> str:
 
 def _markdown_cell(text: str) -> str:
     """Text for one cell: what stands between a pair of backticks stays code, the rest is escaped."""
-    parts = printable(text).split("`")
-    if len(parts) % 2 == 0:
-        return "\\`".join(_markdown_escape(part) for part in parts)
+    text = printable(text)
+    parts = text.split("`")
+    # Runs of backticks pair by their length, and a backslash before `|` ends the cell: no code then.
+    if len(parts) % 2 == 0 or "``" in text or "\\" in text:
+        return _markdown_escape(text)
     return "`".join(
         part.replace("|", "\\|") if position % 2 else _markdown_escape(part) for position, part in enumerate(parts)
     )

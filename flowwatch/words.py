@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence, Set
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import TypeAlias
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+
+ACTING = re.compile("[\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069]")
+"""What a terminal may act upon and JSON allows in a string: C1 control characters, direction and line marks."""
 
 
 def printable(text: str) -> str:
@@ -114,7 +118,8 @@ def _plain_time(value: object) -> Json:
 
 
 def json_text(value: Json, *, indent: int | None = None) -> str:
-    """JSON as text that any UTF-8 stream can carry, whatever the strings in it hold."""
+    """JSON as text that any UTF-8 stream can carry and any terminal can show, whatever the strings in it hold."""
     separators = (",", ":") if indent is None else None
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent, separators=separators)
+    text = ACTING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

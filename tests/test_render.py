@@ -131,7 +131,7 @@ def test_findings_are_grouped_by_square_in_order_of_urgency() -> None:
 
 
 def test_a_finding_is_told_with_its_evidence() -> None:
-    """Beneath the sentence are flows, the window, the side, the share watched, policies, samples and the fingerprint."""
+    """Beneath the sentence: flows, the window, the side, the share watched, policies, samples, the fingerprint."""
     text = render.findings([loki_finding()], "table")
     assert LOKI_SENTENCE in text
     assert "42 flows in 12 connections, 2026-10-01 02:56:00 to 2026-10-01 03:11:57 UTC" in text
@@ -367,4 +367,6 @@ def test_an_end_without_a_workload_is_told_as_such() -> None:
 
 def test_times_are_told_in_utc() -> None:
     """A moment never seen is told as never."""
-    assert "never to 2026-10-01 03:12:00 UTC" in render.findings([blocked_finding(first_seen=0, last_seen=NOW)], "table")
+    assert "never to 2026-10-01 03:12:00 UTC" in render.findings(
+        [blocked_finding(first_seen=0, last_seen=NOW)], "table"
+    )
