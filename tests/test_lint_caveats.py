@@ -6,7 +6,7 @@ import textwrap
 
 import pytest
 
-from flowwatch.lint import Lint, Options, Sources, lint, parse
+from flowwatch.lint import Lint, Options, Severity, Sources, lint, parse
 
 NOW = 1_790_812_800.0
 
@@ -161,3 +161,76 @@ def test_policies_for_pods_that_are_always_on_the_host_network(namespace: str, l
         """)
     assert [line for line, _ in of("host-network-subject", policy)] == [5]
     assert of("host-network-subject", policy, ordinary) == []
+
+
+IDIOMS = """\
+apiVersion: cilium.io/v2
+kind: CiliumClusterwideNetworkPolicy
+metadata: {name: allow-dns}
+spec:
+  endpointSelector: {matchLabels: {"k8s:io.cilium.k8s.policy.cluster": default}}
+  egress:
+  - toEndpoints: [{matchLabels: {"k8s:io.kubernetes.pod.namespace": kube-system, k8s-app: kube-dns}}]
+    toPorts:
+    - ports: [{port: "53", protocol: ANY}]
+      rules: {dns: [{matchPattern: "*"}]}
+---
+apiVersion: cilium.io/v2
+kind: CiliumClusterwideNetworkPolicy
+metadata: {name: health}
+spec:
+  endpointSelector: {matchLabels: {"reserved:health": ""}}
+  ingress: [{fromEntities: [remote-node]}]
+  egress: [{toEntities: [remote-node]}]
+---
+apiVersion: cilium.io/v2
+kind: CiliumClusterwideNetworkPolicy
+metadata: {name: no-metadata-service}
+spec:
+  endpointSelector: {matchExpressions: [{key: io.kubernetes.pod.namespace, operator: Exists}]}
+  enableDefaultDeny: {egress: false}
+  egressDeny: [{toCIDR: [169.254.169.254/32]}]
+---
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: default-deny, namespace: shop}
+spec:
+  endpointSelector: {matchLabels: {}}
+  ingress: [{}]
+  egress: [{}]
+---
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: web, namespace: shop}
+spec:
+  endpointSelector: {matchLabels: {app: web}}
+  ingress:
+  - fromEndpoints: [{}]
+    toPorts: [{ports: [{port: "0", protocol: TCP}]}]
+  egress:
+  - toEndpoints: [{}]
+  - toEntities: [world]
+    toPorts: [{ports: [{port: "443", protocol: TCP}]}]
+  - toFQDNs: [{matchName: example.com}, {matchPattern: "*.example.org"}]
+    toPorts: [{ports: [{port: "80", protocol: TCP}]}]
+  - toEndpoints: [{matchLabels: {"k8s:io.kubernetes.pod.namespace": kube-system, k8s-app: kube-dns}}]
+    toPorts:
+    - ports: [{port: "53", protocol: ANY}]
+      rules: {dns: [{matchPattern: "*"}]}
+---
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: reach-each-other, namespace: shop}
+spec:
+  endpointSelector: {}
+  ingress: [{fromEndpoints: [{}]}]
+  egress: [{toEndpoints: [{}]}]
+"""
+
+
+def test_what_is_idiomatic_is_left_alone() -> None:
+    """Default deny by an empty rule, own-namespace allows, denies that isolate nobody, port 0, a broad DNS
+    policy beside one for a namespace, names in the one and lookups in the other: none is a warning."""
+    remarks = {each.check for each in found(IDIOMS) if each.severity is Severity.INFO}
+    assert [(each.check, each.problem) for each in found(IDIOMS) if each.severity is not Severity.INFO] == []
+    assert remarks == {"redundant-rule", "world-includes-private"}

@@ -60,9 +60,7 @@ def egress_without_dns(context: Context) -> Iterator[Problem]:
         rules = [rule for rule in spec.towards(Direction.EGRESS) if rule.is_allow and rule.peers]
         if not rules and spec.scope.own:
             continue
-        if not any(
-            _is_dns(rule) for other in context.speaking.meeting(spec.scope, disjoint) for rule in _egress(other)
-        ):
+        if not index.meeting(spec.scope, disjoint):
             section = spec.fields.get("egress") or spec.fields.get("egressDeny") or spec.at
             yield section.problem(
                 "egress is isolated, and no policy lets these pods ask a DNS server",

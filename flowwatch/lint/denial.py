@@ -131,6 +131,19 @@ def default_deny_off(context: Context) -> Iterator[Problem]:
                 )
 
 
+def default_deny_without_rules(context: Context) -> Iterator[Problem]:
+    """Default deny that is asked for and comes from nothing."""
+    for spec in context.specs:
+        asked = fields_of(spec.fields.get("enableDefaultDeny")) if spec.policy.kind in CILIUM else {}
+        for direction in Direction:
+            at = asked.get(direction.value)
+            if at is not None and at.value is True and not any(spec.towards(direction)) and spec.rules:
+                yield at.problem(
+                    f"default deny comes with rules, and there is none for {direction}: nothing is isolated",
+                    f"write `{direction}: [{{}}]`",
+                )
+
+
 def default_deny_everywhere(context: Context) -> Iterator[Problem]:
     """Default deny for everything that has an identity, Cilium's own endpoints included."""
     for spec in context.specs:
@@ -186,6 +199,12 @@ CHECKS = (
         Severity.WARNING,
         "With `enableDefaultDeny: false` in the only policy of a pod, its allow rules change nothing.",
         default_deny_off,
+    ),
+    Check(
+        "default-deny-without-rules",
+        Severity.WARNING,
+        "`enableDefaultDeny: true` does nothing for a direction without rules.",
+        default_deny_without_rules,
     ),
     Check(
         "default-deny-everywhere",

@@ -117,10 +117,11 @@ class Labels:
 
 
 def covers(wide: Labels, narrow: Labels) -> bool:
-    """Whether every endpoint that `narrow` means is certainly meant by `wide`, too."""
+    """Whether every endpoint that `narrow` means is certainly meant by `wide`, too. Of conditions that
+    exclude each other nothing is claimed."""
     for key, values in wide.allowed.items():
         left = narrow.allowed.get(key)
-        if left is None or not left <= values:
+        if not left or not left <= values:
             return False
     for key in wide.present:
         if key not in narrow.present and not (key in _ON_EVERY_POD and NAMESPACE in narrow.present):

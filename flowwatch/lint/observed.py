@@ -55,7 +55,6 @@ class Seen:
     names: tuple[str, ...]
     protocol: str
     port: int
-    workload: str
     passed: bool
     dropped: bool
 
@@ -206,7 +205,6 @@ def _seen(edge: Edge, known: dict[Identity, Endpoint], passed: bool, dropped: bo
         edge.destination.names,
         protocol,
         edge.port,
-        str(edge.source),
         passed,
         dropped,
     )

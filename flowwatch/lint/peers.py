@@ -18,7 +18,6 @@ from flowwatch.lint.labels import covers as labels_cover
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-NODES = ("host", "remote-node")
 EVERY_NAME = ("*", "**", "")
 """Patterns, without a final dot, that every name fits."""
 _CLUSTER = frozenset({"host", "remote-node", "init", "ingress", "health", "unmanaged", "kube-apiserver"})

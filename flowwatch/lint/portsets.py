@@ -84,7 +84,6 @@ class PortSet:
 
 
 EVERYTHING = PortSet(everything=True)
-NOTHING = PortSet()
 
 
 def spans(protocol: str, first: int, last: int, name: str = "") -> Iterator[Span]:
@@ -96,4 +95,6 @@ def spans(protocol: str, first: int, last: int, name: str = "") -> Iterator[Span
 def union(sets: Iterable[PortSet]) -> PortSet:
     """Every port that is in any of them."""
     every = tuple(sets)
+    if len(every) == 1:
+        return every[0]
     return PortSet(frozenset(span for each in every for span in each.spans), any(each.everything for each in every))

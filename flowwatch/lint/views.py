@@ -122,6 +122,7 @@ class Rule:
     fields: dict[str, Marked]
     peers: tuple[Peer, ...] = ()
     grants: tuple[Grant, ...] = ()
+    _ports: PortSet | None = None
 
     @property
     def is_allow(self) -> bool:
@@ -130,8 +131,10 @@ class Rule:
 
     @property
     def ports(self) -> PortSet:
-        """Every port it is about."""
-        return union(grant.ports for grant in self.grants)
+        """Every port it is about. Asked for only once it has been read whole."""
+        if self._ports is None:
+            self._ports = union(grant.ports for grant in self.grants)
+        return self._ports
 
     @property
     def place(self) -> str:
