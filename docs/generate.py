@@ -14,8 +14,15 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from flowwatch import config, metrics, report  # noqa: E402 - the checkout first
+from flowwatch.lint import report as lint  # noqa: E402
 
-TABLES = {"configuration": config.reference, "metrics": metrics.reference, "queries": report.reference}
+TABLES = {
+    "configuration": config.reference,
+    "metrics": metrics.reference,
+    "queries": report.reference,
+    "lint": lint.reference,
+    "lint-unchecked": lint.unchecked,
+}
 
 
 def main() -> None:
