@@ -60,6 +60,7 @@ def render(
         _Part(_coverage(snapshot, width), need=7),
         _Part(_counts("verdicts", snapshot.verdicts, width), need=3),
         _Part(_counts("alerts", snapshot.alerts, width), need=3),
+        _Part(_conditions(snapshot, width), need=3),
         _Part([Text()], need=2),
     ]
     below = [
@@ -198,6 +199,12 @@ def _counts(label: str, counts: Mapping[str, int], width: int) -> list[Text]:
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     told = [Text(f"{printable(name).lower()} {number(count)}") for name, count in ordered if count]
     return _packed(told, width, _lead(label))
+
+
+def _conditions(snapshot: Snapshot, width: int) -> list[Text]:
+    """Status conditions, where the allowlist has any."""
+    told = [Text(f"{printable(condition['type'])} {condition['status']}") for condition in snapshot.conditions]
+    return _packed(told, width, _lead("conditions")) if told else []
 
 
 def _store(snapshot: Snapshot, width: int) -> list[Text]:

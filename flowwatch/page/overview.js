@@ -86,6 +86,7 @@ function facts(status) {
     ["Rules", `${number(status.rules)} declared, ${number(status.unused_rules.length)} never used`],
     ["Not judged", plural(status.squares.unknown ?? 0, "edge")],
     ["Alerts", alerts || "none"],
+    ...status.conditions.map((one) => [printable(one.type), `${one.status}: ${printable(one.message)}`]),
     ["Stored", `${plural(status.rows_stored, "row")}, ${number(status.pending_rows)} pending`],
     ["File", status.store_path || "none"],
   ];
