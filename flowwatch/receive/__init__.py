@@ -8,8 +8,8 @@ thread never does more per message than append it to a list.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 # gRPC's C core reads this when it is first imported; its handshake lines would end up in the live view,
@@ -34,6 +34,91 @@ class ReceiverStatus:
     """Lines or frames that could not be read (captures only)."""
     last_message: float = 0.0
     server_version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReport:
+    """What a server says of one node: is it reached, and its own counters. 0 where it did not say."""
+
+    name: str
+    connected: bool = True
+    seen_flows: int = 0
+    """Flows the node has seen since it started; what did not reach us of them is lost."""
+    uptime_ns: int = 0
+    num_flows: int = 0
+    max_flows: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The stream is up: its first sign of life. `since` is what it was asked to repeat from (None: live flows
+    only); `nodes` names the node of a node's own stream, a relay says in-band whom it reaches."""
+
+    at: float
+    since: float | None
+    nodes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The stream ended; `alive` is its last proof of life, never later than `at`."""
+
+    at: float
+    alive: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """The server answered a question about its state: proof of life, and numbers to compare with ours."""
+
+    at: float
+    nodes: tuple[NodeReport, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Shed:
+    """Our own queue was full and whole oldest batches of messages were given up, counted by node."""
+
+    at: float
+    nodes: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """The cluster no longer has this node; nobody expects flows from it."""
+
+    at: float
+    node: str
+
+
+Notice = Opened | Closed | Heard | Shed | Left
+
+
+@dataclass(slots=True)
+class Batch:
+    """Messages of one stream, oldest first, and what happened to the stream before them.
+
+    `source` names the stream and is the key of its cursors: a relay's address, a node, a file.
+    `cluster` is the operator's name of the cluster. `position` is where a file is to be read on after
+    these messages; it is stored with their rows.
+    """
+
+    source: str
+    cluster: str
+    messages: list[bytes] = field(default_factory=list)
+    notices: tuple[Notice, ...] = ()
+    position: str = ""
+
+
+class Resume(Protocol):
+    """Where to go on: asked at every connect, from any thread."""
+
+    def since(self, source: str) -> float | None:
+        """The time (seconds) from which a stream should repeat what its server still has; None for live flows only."""
+
+    def position(self, source: str) -> str:
+        """The position stored with the newest rows of a file; empty where there are none."""
 
 
 class Receiver(Protocol):
