@@ -52,11 +52,13 @@ class NodeReport:
 @dataclass(frozen=True, slots=True)
 class Opened:
     """The stream is up: its first sign of life. `since` is what it was asked to repeat from (None: live flows
-    only); `nodes` names the node of a node's own stream, a relay says in-band whom it reaches."""
+    only); `nodes` names the node of a node's own stream, a relay says in-band whom it reaches. `seamless`
+    when it goes on exactly where it ended, as a file does whose place was found again: nothing was missed."""
 
     at: float
     since: float | None
     nodes: tuple[str, ...] = ()
+    seamless: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,15 @@ class Left:
     node: str
 
 
-Notice = Opened | Closed | Heard | Shed | Left
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """All nodes the cluster has, by whoever knows (the Peer service, a relay); the others have left."""
+
+    at: float
+    nodes: tuple[str, ...]
+
+
+Notice = Opened | Closed | Heard | Shed | Left | Listed
 
 
 @dataclass(slots=True)
