@@ -1,112 +1,304 @@
-"""What we did not see: nodes that were not streaming, and events others lost before they reached us.
+"""The coverage ledger: of every node and minute, what we saw and what we did not.
 
-A conclusion is only as good as the coverage of its window, so this ledger is asked before anything
-is said to be absent. Pure bookkeeping; the stream's state and the time are told to it.
+A node's flows come in the order of their time. So its newest flow proves that everything up to it has
+reached us, and when a stream is opened again, the first flow tells whether anything was missed: one
+that is no newer than the last one before (a *witness*) shows that the node still had all of it. Without a
+witness, the time in between is a gap for ever. Between flows, a node that says twice in a row that it has
+seen nothing new proves as much. What cannot be proved is not covered: a restart, a stall and a dead
+connection all look alike from here. Pure bookkeeping; the streams' notices and the time are told to it.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
+from flowwatch.coverage_node import Gap, NodeLedger, Outage, StoredNode
+from flowwatch.coverage_windows import Windows, pieces
 from flowwatch.model import NodeCoverage
+from flowwatch.receive import Closed, Heard, Left, Listed, Notice, Opened, Shed
 
-LOSS_SOURCES = ("perf_event_ring_buffer", "observer_events_queue", "hubble_ring_buffer", "other")
-"""Who loses events, in the order of `flow.LostEventSource` 1, 2, 3 and everything newer."""
+LOSS_SOURCES = (
+    "perf_event_ring_buffer",
+    "observer_events_queue",
+    "hubble_ring_buffer",
+    "other",
+    "flowwatch",
+    "unreported",
+)
+"""Who loses events: `flow.LostEventSource` 1, 2, 3 and everything newer; our own full queue; and whoever
+lost flows that a node says it saw, without a word."""
+RING, OTHER, OWN, UNREPORTED = 2, 3, 4, 5
+TAIL = 45.0
+"""Seconds at the end of a streaming node's time that need no proof yet."""
+UNRESOLVED = 120.0
+"""Seconds after which a stream that was opened again and brought no flow proves no continuity any more."""
 
-Ints = npt.NDArray[np.int64]
-Minute = tuple[float, str, int, int, int, int, int, bool]
+Key = tuple[str, str]
+"""(cluster, node)."""
 
 
 @dataclass(slots=True)
-class _Node:
-    streaming: bool = True
-    flows: int = 0
-    lost: int = 0
-    last_flow: float = 0.0
+class Minute:
+    """What is added to one minute of one node in the store."""
 
-
-@dataclass(slots=True)
-class _Tally:
+    connected_ms: int = 0
+    recovered_ms: int = 0
     flows: int = 0
-    lost: list[int] = field(default_factory=lambda: [0, 0, 0, 0])
+    lost: list[int] = field(default_factory=lambda: [0] * len(LOSS_SOURCES))
+    lost_false: int = 0
 
 
 class Coverage:
-    """The coverage of one cluster, node by node. One thread uses it."""
+    """The coverage of all nodes of all clusters. One thread uses it."""
 
-    def __init__(self, cluster: str) -> None:
-        self._cluster = cluster
-        self._nodes: dict[str, _Node] = {}
-        self._tallies: dict[tuple[int, str], _Tally] = {}
+    def __init__(self, begun: float | None = None) -> None:
         self.lost = dict.fromkeys(LOSS_SOURCES, 0)
-        self.interrupted = False
-        """The stream as a whole is down: no node can be vouched for."""
+        self.lost_false = 0
+        """Events reported as lost that were not."""
+        self.begun = begun
+        """Since when this ledger is kept; None before anything was told to it."""
+        self._nodes: dict[Key, NodeLedger] = {}
+        self._streams: dict[str, Opened] = {}
+        """The streams that are up, and how they were opened."""
+        self._windows = Windows()
+        self._minutes: defaultdict[tuple[int, Key], Minute] = defaultdict(Minute)
+        self._gaps: list[Gap] = []
 
-    def received(self, names: list[str], node: Ints, time: Ints, weight: Ints, now: float) -> None:
-        """Count flows; `node` indexes `names`, `time` is in nanoseconds."""
-        counts = np.bincount(node, weights=weight, minlength=len(names)).astype(np.int64)
-        newest = np.zeros(len(names), dtype=np.int64)
-        np.maximum.at(newest, node, time)
-        for at in np.flatnonzero(counts).tolist():
-            known = self._nodes.setdefault(names[at], _Node())
-            known.streaming = True
-            known.flows += int(counts[at])
-            known.last_flow = max(known.last_flow, int(newest[at]) / 1e9)
-            self._tally(names[at], now).flows += int(counts[at])
+    # ── what is told to it ───────────────────────────────────────────────────────────────────────
 
-    def lose(self, node: str, source: int, events: int, now: float) -> str:
-        """Count events that never reached us; gives the name of who lost them."""
-        index = source - 1 if 1 <= source <= 3 else 3
-        name = LOSS_SOURCES[index]
-        self.lost[name] += events
-        self._nodes.setdefault(node, _Node()).lost += events
-        self._tally(node, now).lost[index] += events
-        return name
+    def note(self, source: str, cluster: str, notice: Notice) -> dict[str, int]:
+        """Take up what happened to a stream; gives the events it says are lost, by who lost them."""
+        self._begin(notice.at)
+        lost: dict[str, int] = {}
+        match notice:
+            case Opened():
+                self._streams[source] = notice
+                for name in notice.nodes:
+                    self._up(cluster, name, source, notice.at)
+            case Closed():
+                self._streams.pop(source, None)
+                for node in self._of(source):
+                    self._down(node, source, notice.at, notice.reason)
+            case Heard():
+                for report in notice.nodes:
+                    if report.connected:
+                        self._up(cluster, report.name, source, notice.at)
+                        started = notice.at - report.uptime_ns / 1e9 if report.uptime_ns else 0.0
+                        self._nodes[cluster, report.name].heard(notice.at, report.seen_flows, started)
+                    else:
+                        self.node_is(source, cluster, report.name, False, notice.at)
+            case Shed():
+                for name, flows in notice.nodes.items():
+                    self._node(cluster, name, notice.at).seen.shed(flows)
+                    self._lose((cluster, name), OWN, flows, notice.at)
+                    lost[LOSS_SOURCES[OWN]] = lost.get(LOSS_SOURCES[OWN], 0) + flows
+            case Left():
+                self._leave(self._nodes.get((cluster, notice.node)), notice.at)
+            case Listed():
+                for node in list(self._nodes.values()):
+                    if node.cluster == cluster and node.name not in notice.nodes and node.sources <= {source}:
+                        self._leave(node, notice.at)
+                for name in notice.nodes:
+                    self._node(cluster, name, notice.at).expect(notice.at)
+        return lost
 
-    def node_is(self, node: str, streaming: bool, now: float) -> None:
-        """A node's stream came up or went away."""
-        self._nodes.setdefault(node, _Node()).streaming = streaming
-        self._tally(node, now)
+    def node_is(self, source: str, cluster: str, name: str, streaming: bool, now: float) -> None:
+        """A relay says that it reaches a node, or that it does not."""
+        self._begin(now)
+        if streaming:
+            self._up(cluster, name, source, now)
+        else:
+            node = self._node(cluster, name, now)
+            self._down(node, source, now, "the relay does not reach the node")
+
+    def first(self, source: str, cluster: str, name: str, time: float, now: float) -> None:
+        """The first flow of a node in a batch, repeated or not: shows whether anything was missed."""
+        node = self._up(cluster, name, source, now)
+        outage, node.outage = node.outage, None
+        if outage is None:
+            return
+        if outage.seamless or (outage.cursor and time <= outage.cursor):
+            node.resume(outage.start, outage.reopened)
+        else:
+            self._give_up(node, outage, time)
+            node.resume(min(node.ours(time), outage.reopened), outage.reopened)
+
+    def received(self, cluster: str, name: str, newest: float, seconds: Mapping[int, int], now: float) -> None:
+        """Count fresh flows of a node by the second of their time; `newest` is the time of the newest."""
+        node = self._nodes[cluster, name]
+        node.received(newest, now)
+        for second, flows in seconds.items():
+            node.flows += flows
+            node.seen.received(second, flows)
+            self._minutes[second // 60, node.key].flows += flows
+            self._windows.count(node.number, second, flows=flows)
+        verdict = node.seen.settle(newest)
+        if verdict.unseen:
+            self._lose(node.key, UNREPORTED, verdict.unseen, newest)
+        if verdict.false:
+            self._false(node.key, verdict.false, newest)
+
+    def lose(self, source: str, cluster: str, name: str, who: int, events: int, at: float, now: float) -> str:
+        """Count events that never reached us, by `flow.LostEventSource`; gives who lost them, or nothing where the
+        report is known to be false: a server that reads all of a full ring reports one event too many."""
+        index = who - 1 if 1 <= who <= RING + 1 else OTHER
+        node = self._node(cluster, name, now)
+        stream = self._streams.get(source)
+        replays = stream is not None and stream.since is not None and (node.outage is not None or not node.cursor)
+        if index == RING and events == 1 and replays:
+            self._minutes[int(at // 60), node.key].lost_false += 1
+            self.lost_false += 1
+            return ""
+        if index == RING:
+            node.seen.claimed(events)
+        self._lose(node.key, index, events, at)
+        return LOSS_SOURCES[index]
+
+    # ── what it says ─────────────────────────────────────────────────────────────────────────────
 
     def nodes(self) -> tuple[NodeCoverage, ...]:
-        """Every node heard of, by name."""
+        """Every node that is expected, by cluster and name."""
         return tuple(
             NodeCoverage(
-                self._cluster, name, node.streaming and not self.interrupted, node.flows, node.lost, node.last_flow
+                node.cluster, node.name, bool(node.sources), node.flows, node.lost, node.cursor,
+                node.outage.reason if node.outage and not node.sources else "",
             )
-            for name, node in sorted(self._nodes.items())
-        )
+            for node in sorted(self._nodes.values(), key=lambda node: node.key)
+            if not node.gone
+        )  # fmt: skip
 
-    def ratio(self) -> float:
-        """The share (0…1) of what happened that we can vouch for: of each node's events those that
-        reached us, and nothing of a node that is not streaming. Nothing at all before any node was heard of."""
+    def interrupted(self) -> bool:
+        """Is any node that is expected not streaming now?"""
+        return not self._nodes or any(not node.sources for node in self._nodes.values() if not node.gone)
+
+    def share(self, since: float, now: float) -> float:
+        """The share (0…1) of what happened from `since` until now that we can vouch for. Time before the ledger
+        was begun is not vouched for, and nothing is before any node was heard of."""
+        if self.begun is None or now <= since or not self._nodes:
+            return 0.0
+        self.advance(now)
+        expected = np.array([node.expected(now, TAIL) for node in self._nodes.values()])
+        kept = self._windows.share(max(since, self.begun), now, expected)
+        return kept * min((now - max(since, self.begun)) / (now - since), 1.0)
+
+    def delivered(self) -> float:
+        """The share (0…1) of events that came, of all that are known of; for captures, which have no streams."""
         if not self._nodes:
             return 0.0
-        shares = (
-            (node.flows / max(node.flows + node.lost, 1) if node.lost else 1.0)
-            if node.streaming and not self.interrupted
-            else 0.0
-            for node in self._nodes.values()
-        )
-        return sum(shares) / len(self._nodes)
+        shares = [node.flows / max(node.flows + node.lost, 1) if node.lost else 1.0 for node in self._nodes.values()]
+        return sum(shares) / len(shares)
 
-    def drain(self, now: float) -> list[Minute]:
-        """What was counted since the last call, by minute and node; quiet nodes are there with zeros."""
-        for name in self._nodes:
-            self._tally(name, now)
-        tallies, self._tallies = self._tallies, {}
-        return [
-            (minute * 60.0, name, tally.flows, *_four(tally.lost), self._nodes[name].streaming and not self.interrupted)
-            for (minute, name), tally in sorted(tallies.items())
-        ]
+    def advance(self, now: float) -> None:
+        """Vouch for what is proved by now, and give up waiting for what will not be proved any more."""
+        for node in self._nodes.values():
+            outage = node.outage
+            if node.sources and outage is None:
+                self._vouch(node, min(node.proved, now))
+            elif outage and outage.reopened and now - outage.reopened > UNRESOLVED:
+                if not outage.seamless:
+                    self._give_up(node, outage, node.theirs(outage.reopened))
+                node.resume(outage.start if outage.seamless else outage.reopened, outage.reopened)
+                node.outage = None
 
-    def _tally(self, node: str, now: float) -> _Tally:
-        return self._tallies.setdefault((int(now // 60), node), _Tally())
+    # ── to the store and back ────────────────────────────────────────────────────────────────────
 
+    def drain(self, now: float) -> tuple[list[tuple[int, Key, Minute]], list[Gap], list[StoredNode]]:
+        """What the store does not have yet: additions to minutes, gaps, and how every node stands."""
+        self.advance(now)
+        minutes = [(minute, key, amounts) for (minute, key), amounts in sorted(self._minutes.items())]
+        gaps = self._gaps
+        self._minutes, self._gaps = defaultdict(Minute), []
+        changed = [stored for node in self._nodes.values() if (stored := node.changed()) is not None]
+        return minutes, gaps, changed
 
-def _four(values: list[int]) -> tuple[int, int, int, int]:
-    perf, queue, ring, other = values
-    return perf, queue, ring, other
+    def restore(self, nodes: Iterable[StoredNode], windows: Iterable[Mapping[str, float]], begun: float | None) -> None:
+        """Go on from what an earlier run stored: nobody was watching since each node's last proof."""
+        self.begun = begun
+        for stored in nodes:
+            node = self._node(stored.cluster, stored.node, stored.since)
+            node.restore(stored)
+        for row in windows:
+            known = self._nodes.get((str(row["cluster"]), str(row["node"])))
+            if known is None:
+                continue
+            at = float(row["at"])
+            self._windows.cover(known.number, at, at + row["covered"])
+            self._windows.count(known.number, at, flows=int(row["flows"]), lost=int(row["lost"]))
+
+    # ── inside ───────────────────────────────────────────────────────────────────────────────────
+
+    def _begin(self, now: float) -> None:
+        if self.begun is None:
+            self.begun = now
+
+    def _node(self, cluster: str, name: str, now: float) -> NodeLedger:
+        node = self._nodes.get((cluster, name))
+        if node is None:
+            node = self._nodes[cluster, name] = NodeLedger(cluster, name, len(self._nodes), now)
+            self._windows.grow(len(self._nodes))
+        return node
+
+    def _of(self, source: str) -> Iterator[NodeLedger]:
+        return (node for node in list(self._nodes.values()) if source in node.sources)
+
+    def _up(self, cluster: str, name: str, source: str, at: float) -> NodeLedger:
+        self._begin(at)
+        node = self._node(cluster, name, at)
+        if source not in node.sources:
+            stream = self._streams.get(source)
+            node.up(source, at, seamless=stream is not None and stream.seamless)
+        return node
+
+    def _down(self, node: NodeLedger, source: str, at: float, reason: str) -> None:
+        if node.sources == {source} and node.outage is None:
+            self._vouch(node, min(node.proved, at))
+        node.down(source, at, reason)
+
+    def _leave(self, node: NodeLedger | None, at: float) -> None:
+        if node is None or node.gone:
+            return
+        for source in list(node.sources):
+            self._down(node, source, at, "the node left the cluster")
+        # What happened between its last flow and its end is nobody's loss that could be avoided, yet it was not seen.
+        if node.outage is not None and at - node.outage.start > TAIL:
+            self._give_up(node, node.outage, node.theirs(at))
+        node.leave(at)
+
+    def _vouch(self, node: NodeLedger, until: float) -> None:
+        """Account for a node's time up to here: as recovered while a stream was down, as connected while it was up."""
+        if until <= node.booked:
+            return
+        border = min(max(node.reopened, node.booked), until)
+        for at, seconds in pieces(node.booked, border, 60.0):
+            self._minutes[int(at // 60), node.key].recovered_ms += round(seconds * 1000)
+        for at, seconds in pieces(border, until, 60.0):
+            self._minutes[int(at // 60), node.key].connected_ms += round(seconds * 1000)
+        self._windows.cover(node.number, node.booked, until)
+        node.booked = until
+
+    def _give_up(self, node: NodeLedger, outage: Outage, until: float) -> None:
+        """Write down a gap that nothing will ever fill, up to this time of the node's."""
+        since = outage.cursor or node.theirs(outage.start)
+        self._gaps.append(Gap(node.cluster, node.name, since, max(until, since), outage.reason))
+
+    def _lose(self, key: Key, index: int, events: int, at: float) -> None:
+        self._minutes[int(at // 60), key].lost[index] += events
+        self.lost[LOSS_SOURCES[index]] += events
+        node = self._nodes[key]
+        node.lost += events
+        self._windows.count(node.number, at, lost=events)
+
+    def _false(self, key: Key, events: int, at: float) -> None:
+        """Take back losses of the ring that a node's own numbers disprove."""
+        minute = self._minutes[int(at // 60), key]
+        minute.lost[RING] -= events
+        minute.lost_false += events
+        self.lost[LOSS_SOURCES[RING]] -= events
+        self.lost_false += events
+        node = self._nodes[key]
+        node.lost -= events
+        self._windows.count(node.number, at, lost=-events)

@@ -124,11 +124,10 @@ class Daemon:
 
     def _ingest(self) -> None:
         tick = commit = look = self._clock()
-        for messages in self._receiver.batches():
+        for batch in self._receiver.batches():
             now = self._beat["ingest"] = self._clock()
-            if messages:
-                self._note(self._engine.ingest(messages, now))
-            self._engine.coverage.interrupted = self._receiver.status.state != "streaming"
+            if batch.messages or batch.notices:
+                self._note(self._engine.ingest(batch, now))
             settings = self.config.store
             if now - commit >= settings.commit_interval or self._engine.pending_rows >= settings.commit_rows:
                 commit = now
@@ -157,7 +156,6 @@ class Daemon:
             metrics.spent(stage, seconds)
         self._totals["flows"] += counts.flows
         self._classes.update(counts.classes)
-        self._lost.update(counts.lost)
         for (verdict, _), flows in counts.verdicts.items():
             self._verdicts[verdict] += flows
 
@@ -201,8 +199,11 @@ class Daemon:
         now, status, engine = self._clock(), self._receiver.status, self._engine
         watched = now - self._started
         judge = self.config.judge
-        coverage = engine.coverage.ratio()
-        may_be_unused = watched >= judge.unused_after and coverage >= judge.min_coverage
+        watched_since = engine.watched_since(now)
+        may_be_unused = (
+            watched >= judge.unused_after
+            and engine.coverage.share(now - judge.unused_after, now) >= judge.min_coverage
+        )
         return Snapshot(
             now=now,
             started=self._started,
@@ -216,9 +217,12 @@ class Daemon:
             verdicts=dict(self._verdicts),
             classes=dict(self._classes),
             squares={str(square): edges for square, edges in engine.findings.counts(now).items()},
-            lost=dict(self._lost),
+            lost=engine.coverage.lost | {"flowwatch": engine.coverage.lost["flowwatch"] + self._lost["flowwatch"]},
             nodes=engine.coverage.nodes(),
-            coverage=coverage,
+            coverage=engine.coverage.share(watched_since, now),
+            watched_since=watched_since,
+            min_coverage=judge.min_coverage,
+            lost_false=engine.coverage.lost_false,
             findings=tuple(findings),
             alerts=dict(self.alert_counts),
             rules=len(engine.rules),

@@ -7,28 +7,27 @@ and no clock: messages and the time come in, rows and findings go out.
 from __future__ import annotations
 
 import time as _time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from flowwatch.arrivals import Arrivals
 from flowwatch.codes import Event, Evidence, drop_name
 from flowwatch.conditions import Condition, declared, evaluate, observe
 from flowwatch.counts import Counts
 from flowwatch.coverage import Coverage
+from flowwatch.cursors import Cursors
 from flowwatch.decode import Columns, Decoder, best_decoder
 from flowwatch.edges import Allowlist, Edges, NoAllowlist, Observations
 from flowwatch.findings import Findings
-from flowwatch.hubble import flow_pb2, relay_pb2
 from flowwatch.intern import Interned, Interner
 from flowwatch.judge import DeclaredCode
 from flowwatch.model import Finding, Side
-from flowwatch.replays import Replays
+from flowwatch.receive import Batch
 from flowwatch.rows import (
-    Restored,
     activity_rows,
-    coverage_rows,
     edge_rows,
     finding_rows,
     fingerprint_rows,
@@ -36,6 +35,7 @@ from flowwatch.rows import (
     news_rows,
     rule_rows,
 )
+from flowwatch.rows_streams import Restored, stream_rows
 from flowwatch.shapes import Classes, Classifier, Flows
 from flowwatch.transport import carried
 
@@ -51,21 +51,22 @@ class Engine:
         self,
         *,
         cluster: str,
+        clusters: Sequence[str] = (),
         allowlist: Allowlist | None = None,
         settle: float = 5.0,
         active_for: float = 900.0,
         decoder: Decoder | None = None,
     ) -> None:
+        """`clusters` names them all where flows come from several."""
         self._allowlist = allowlist or NoAllowlist()
         self._conditions: tuple[Condition, ...] = ()
         self._expired_until = 0.0
-        self.interner = Interner(self._allowlist.address_class)
-        self.coverage = Coverage(cluster)
+        self.interner = Interner(self._allowlist.address_class, clusters)
+        self.arrivals = Arrivals(decoder or best_decoder(), self.interner.node)
         self.edges = Edges(self.interner, self._allowlist)
-        self.findings = Findings(self.edges, cluster, settle, active_for)
-        self.decoder = decoder or best_decoder()
+        self.findings = Findings(self.edges, cluster, settle, active_for, clusters)
+        self._active_for = active_for
         self._classifier = Classifier()
-        self._replays = Replays()
         self.rules = self._allowlist.rules
         self._rules_pending = True
         self._all_edges_pending = False
@@ -83,17 +84,18 @@ class Engine:
 
     # ── a batch ──────────────────────────────────────────────────────────────────────────────────
 
-    def ingest(self, messages: list[bytes], now: float) -> Counts:
+    def ingest(self, batch: Batch, now: float) -> Counts:
         """Take a batch through all stages; its rows wait for `drain`."""
         watch = _Stopwatch()
-        decoded = self.decoder.decode(messages)
-        counts = Counts(len(messages), decoded.undecodable, seconds=watch.laps)
-        watch.lap("decode")
-        self._note_stream(decoded.node_statuses, decoded.losses, counts, now)
-        columns = self._only_fresh(decoded.flows, counts)
-        if not len(columns):
-            return counts
-        interned = self.interner.intern(columns)
+        counts = Counts(len(batch.messages), seconds=watch.laps)
+        for columns in self.arrivals.take(batch, counts, now):
+            watch.lap("decode")
+            if len(columns):
+                self._take(columns, batch.cluster, counts, watch, now)
+        return counts
+
+    def _take(self, columns: Columns, cluster: str, counts: Counts, watch: _Stopwatch, now: float) -> None:
+        interned = self.interner.intern(columns, cluster)
         watch.lap("intern")
         classes = self._classifier.classify(_classifiable(columns, interned))
         watch.lap("classify")
@@ -106,22 +108,9 @@ class Engine:
             edge[evident] = self._observe(columns, interned, classes, client, server, evident, counts, now)
         watch.lap("judge")
         self._flow_rows.append(flow_rows(columns, interned, classes, client, server, edge))
-        node_names = list(self.interner.nodes)
-        self.coverage.received(node_names, interned.node, columns.time, columns.weight, now)
         counts.add_flows(columns, classes)
         self.newest = max(self.newest, counts.last_flow)
         watch.lap("rows")
-        return counts
-
-    def _only_fresh(self, columns: Columns, counts: Counts) -> Columns:
-        """Leave out flows that a server repeated after a stream was opened again."""
-        names = columns.node.dictionary.to_pylist()
-        codes = columns.node.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-        fresh = self._replays.fresh(columns.uuid, names, codes, columns.time)
-        if fresh.all():
-            return columns
-        counts.repeated = int(len(fresh) - fresh.sum())
-        return columns.only(fresh)
 
     def _observe(
         self, columns: Columns, interned: Interned, classes: Classes, client: Ints, server: Ints, rows: Ints,
@@ -184,20 +173,39 @@ class Engine:
             policies = {name for number in set(sets[flows].tolist()) for name in self.interner.policies[number]}
             self.findings.note(edge, Evidence(evidence), uuids, reasons, tuple(policies))
 
-    def _note_stream(self, statuses: list[bytes], losses: list[tuple[str, bytes]], counts: Counts, now: float) -> None:
-        for serialised in statuses:
-            status = relay_pb2.NodeStatusEvent.FromString(serialised)
-            for node in status.node_names:
-                self.coverage.node_is(node, status.state_change == relay_pb2.NODE_CONNECTED, now)
-        for node, serialised in losses:
-            event = flow_pb2.LostEvent.FromString(serialised)
-            counts.lost[self.coverage.lose(node, event.source, event.num_events_lost, now)] += event.num_events_lost
-
     # ── what comes out ───────────────────────────────────────────────────────────────────────────
 
+    @property
+    def coverage(self) -> Coverage:
+        """The coverage ledger."""
+        return self.arrivals.coverage
+
+    @property
+    def cursors(self) -> Cursors:
+        """Where every stream is to go on."""
+        return self.arrivals.cursors
+
+    def watched_since(self, now: float) -> float:
+        """The start of the window that conclusions about now rest on: as long as findings stay active, or
+        shorter while the ledger is younger."""
+        return max(now - self._active_for, self.coverage.begun or now)
+
     def current(self, now: float) -> list[Finding]:
-        """The active findings at `now`."""
-        return self.findings.current(now, self.coverage.ratio())
+        """The active findings at `now`, each with the coverage of the time since it was first seen."""
+        return self.findings.current(now, self._share_since(now))
+
+    def _share_since(self, now: float) -> Callable[[float], float]:
+        """The coverage since a moment; moments within one minute share the answer."""
+        begun = self.coverage.begun or now
+        known: dict[int, float] = {}
+
+        def share(since: float) -> float:
+            minute = int(min(since, now - 60.0) // 60)
+            if minute not in known:
+                known[minute] = self.coverage.share(max(minute * 60.0, begun), now)
+            return known[minute]
+
+        return share
 
     def unused_rules(self) -> tuple[str, ...]:
         """Titles of the rules that no edge has used so far."""
@@ -210,7 +218,6 @@ class Engine:
         if self._rules_pending:
             tables |= {"clear_rules": rule_rows(()), "append_rules": rule_rows(self.rules)}
             self._rules_pending = False
-        tables |= news_rows(self.interner.drain(), self.interner)
         tables |= self._drain_edges(now)
         if self._activity_rows:
             tables["append_edge_activity"] = pa.Table.from_batches(self._activity_rows)
@@ -218,9 +225,8 @@ class Engine:
         if self._flow_rows:
             tables["append_flows"] = pa.Table.from_batches(self._flow_rows)
             self._flow_rows = []
-        minutes = self.coverage.drain(now)
-        if minutes:
-            tables["append_coverage"] = coverage_rows(minutes)
+        tables |= stream_rows(self.arrivals, self.interner.node, now)
+        tables |= news_rows(self.interner.drain(), self.interner)
         return tables | self._drain_findings(self.current(now) if findings is None else findings)
 
     def _drain_edges(self, now: float) -> dict[str, pa.Table]:
@@ -259,6 +265,11 @@ class Engine:
                 raise ValueError(f"edge {row['edge']} is not in its place")
         for row in restored.totals.to_pylist():
             self.edges.restore_totals(**row)
+        streams = restored.streams
+        begun = min((node.since for node in streams.nodes), default=None)
+        self.arrivals.restore(streams.recent)
+        self.cursors.restore(streams.cursors, begun)
+        self.coverage.restore(streams.nodes, streams.windows, begun)
         self._all_edges_pending = True  # the allowlist may have changed while nobody was looking
 
     def shed(self, limit: int) -> int:
@@ -277,7 +288,7 @@ class Engine:
         """The status conditions that rules bear, at `now`."""
         edges = self.edges
         seen = observe(edges.rule.values, edges.last_forwarded.values, edges.last_dropped.values)
-        before, coverage = self._conditions, self.coverage.ratio()
+        before, coverage = self._conditions, self.coverage.share(self.watched_since(now), now)
         self._conditions = evaluate(declared(self.rules), seen, coverage, now, before=before)
         return self._conditions
 

@@ -8,6 +8,7 @@ finding was first reported, so that its fingerprint never changes while it lives
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -38,10 +39,12 @@ class _Samples:
 class Findings:
     """The findings of one ledger of edges. One thread uses it."""
 
-    def __init__(self, edges: Edges, cluster: str, settle: float, active_for: float) -> None:
-        """`cluster` is the name the operator gave it; `settle` and `active_for` in seconds, see `judge.settle` and
+    def __init__(
+        self, edges: Edges, cluster: str, settle: float, active_for: float, clusters: Sequence[str] = ()
+    ) -> None:
+        """`cluster` is the name the operator gave it, `clusters` all of them where there are several; `settle` and `active_for` in seconds, see `judge.settle` and
         `judge.active_for` of the configuration."""
-        self._cluster = cluster
+        self._cluster, self._clusters = cluster, frozenset(clusters)
         self._edges = edges
         self._settle = int(settle * 1e9)
         self._active_for = int(active_for * 1e9)
@@ -57,8 +60,9 @@ class Findings:
         samples.drop_reasons |= drop_reasons
         samples.policies.update(policies)
 
-    def current(self, now: float, coverage: float) -> list[Finding]:
-        """The findings that are active at `now`, newest first."""
+    def current(self, now: float, coverage: Callable[[float], float]) -> list[Finding]:
+        """The findings that are active at `now`, newest first; `coverage` gives the share of what happened since a
+        moment that can be vouched for."""
         moment = int(now * 1e9)
         judged = self._edges.judged(moment, self._settle)
         squares = judged.squares(self._edges.declared.values)
@@ -84,7 +88,9 @@ class Findings:
             taken[members] = True
         return counts
 
-    def _finding(self, number: int, square: Square, last_seen: int, coverage: float, now: float) -> Finding:
+    def _finding(
+        self, number: int, square: Square, last_seen: int, coverage: Callable[[float], float], now: float
+    ) -> Finding:
         edges, evidence = self._edges, _EVIDENCE[square]
         edge = self._named.setdefault((number, square), edges.edge(number))
         samples = self._samples.get((number, evidence)) or _Samples()
@@ -94,7 +100,7 @@ class Findings:
         first = edges.first_forwarded if evidence is Evidence.FORWARDED else edges.first_dropped
         return Finding(
             square=square,
-            cluster=self._cluster,
+            cluster=self._cluster_of(edge),
             edge=edge,
             side=self._side(number, edge, evidence),
             judgement=judgement,
@@ -105,8 +111,13 @@ class Findings:
             samples=tuple(samples.uuids),
             drop_reasons=tuple(sorted(samples.drop_reasons)),
             policies=tuple(sorted(samples.policies)),
-            coverage=coverage,
+            coverage=coverage(int(first.values[number]) / 1e9),
         )
+
+    def _cluster_of(self, edge: Edge) -> str:
+        """The cluster an edge begins in, or ends in where it comes from outside."""
+        ends = (edge.source.identity.cluster, edge.destination.identity.cluster)
+        return next((cluster for cluster in ends if cluster in self._clusters), self._cluster)
 
     def _last_seen(self, number: int, square: Square) -> int:
         last = self._edges.last_forwarded if square is Square.UNEXPECTED else self._edges.last_dropped

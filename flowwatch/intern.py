@@ -7,8 +7,8 @@ survive a restart.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -44,7 +44,8 @@ class Endpoint:
 class News:
     """What was interned since the last drain, as rows for the store's dimension tables."""
 
-    nodes: list[tuple[int, str]] = field(default_factory=list)
+    nodes: list[tuple[int, str, str]] = field(default_factory=list)
+    """(number, cluster, name)."""
     identities: list[tuple[int, Identity]] = field(default_factory=list)
     workloads: dict[int, tuple[str, str]] = field(default_factory=dict)
     """Identities whose workload became known or better known: (name, kind)."""
@@ -75,16 +76,18 @@ class Interned:
 class Interner:
     """Hands out the numbers. One thread uses it."""
 
-    def __init__(self, address_class: AddressClass = one_class) -> None:
+    def __init__(self, address_class: AddressClass = one_class, clusters: Sequence[str] = ()) -> None:
+        """`clusters` names them all where flows come from several: their identities are then told apart."""
         self.parties = Parties(self.identity, address_class)
         self.names = Names()
-        self.nodes: dict[str, int] = {}
+        self.nodes: dict[tuple[str, str], int] = {}
         self.identities: list[Identity] = []
         self.workloads: list[tuple[str, str]] = []
         self.policies: list[tuple[str, ...]] = [()]
         self._certain: list[bool] = []
         self._identity_numbers: dict[Identity, int] = {}
-        self._encodings: dict[bytes, tuple[int, str, bool]] = {}
+        self._clusters = frozenset(clusters)
+        self._encodings: dict[tuple[str, bytes], tuple[int, str, bool]] = {}
         self._peer_numbers: dict[tuple[int, str, str], int] = {}
         self._policy_numbers: dict[tuple[str, ...], int] = {(): 0}
         self._policy_encodings: dict[bytes, int] = {b"": 0}
@@ -100,17 +103,17 @@ class Interner:
 
     # ── a batch ──────────────────────────────────────────────────────────────────────────────────
 
-    def intern(self, columns: Columns) -> Interned:
-        """Number the endpoints, addresses, nodes and policies of a batch."""
-        source, source_local = self._peers(columns.source, columns.source_ip)
-        destination, destination_local = self._peers(columns.destination, columns.destination_ip)
+    def intern(self, columns: Columns, cluster: str) -> Interned:
+        """Number the endpoints, addresses, nodes and policies of a batch that comes from a cluster."""
+        source, source_local = self._peers(columns.source, columns.source_ip, cluster)
+        destination, destination_local = self._peers(columns.destination, columns.destination_ip, cluster)
         identity = self.peer_identity.values
         is_health = np.array([i.kind is Kind.HEALTH for i in self.identities] or [False])
         is_pod = np.array([i.kind is Kind.POD for i in self.identities] or [False])
         stale = self._peer_is_stale.values
         health = is_health[identity[source]] | is_health[identity[destination]]
         return Interned(
-            self._nodes(columns.node),
+            self._nodes(columns.node, cluster),
             source,
             destination,
             source_local,
@@ -182,12 +185,12 @@ class Interner:
 
     # ── one value at a time ──────────────────────────────────────────────────────────────────────
 
-    def node(self, name: str) -> int:
-        """The number of a node, as `cluster/node` or a bare name."""
-        number = self.nodes.get(name)
+    def node(self, cluster: str, name: str) -> int:
+        """The number of a node, by the operator's name of its cluster and its own as flows carry it."""
+        number = self.nodes.get((cluster, name))
         if number is None:
-            number = self.nodes[name] = len(self.nodes)
-            self._news.nodes.append((number, name))
+            number = self.nodes[cluster, name] = len(self.nodes)
+            self._news.nodes.append((number, cluster, name))
         return number
 
     def identity(self, identity: Identity) -> int:
@@ -201,13 +204,13 @@ class Interner:
             self._news.identities.append((number, identity))
         return number
 
-    def _nodes(self, column: pa.DictionaryArray) -> Ints:
-        numbers = np.array([self.node(name) for name in column.dictionary.to_pylist()] or [0], dtype=np.int64)
+    def _nodes(self, column: pa.DictionaryArray, cluster: str) -> Ints:
+        numbers = np.array([self.node(cluster, name) for name in column.dictionary.to_pylist()] or [0], dtype=np.int64)
         return numbers[_indices(column)]
 
-    def _peers(self, endpoints: pa.DictionaryArray, addresses: pa.DictionaryArray) -> tuple[Ints, Ints]:
+    def _peers(self, endpoints: pa.DictionaryArray, addresses: pa.DictionaryArray, cluster: str) -> tuple[Ints, Ints]:
         """Peer numbers and locality for a column of endpoints with their addresses."""
-        encodings = [self._endpoint(encoding) for encoding in endpoints.dictionary.to_pylist()]
+        encodings = [self._endpoint(encoding, cluster) for encoding in endpoints.dictionary.to_pylist()]
         ips = addresses.dictionary.to_pylist()
         codes, width = _indices(endpoints), max(len(ips), 1)
         pairs, inverse = np.unique(codes * width + _indices(addresses), return_inverse=True)
@@ -218,17 +221,21 @@ class Interner:
         local = np.array([endpoint[2] for endpoint in encodings] or [False], dtype=np.int64)
         return numbers[inverse], local[codes]
 
-    def _endpoint(self, encoding: bytes) -> tuple[int, str, bool]:
-        known = self._encodings.get(encoding)
+    def _endpoint(self, encoding: bytes, cluster: str) -> tuple[int, str, bool]:
+        known = self._encodings.get((cluster, encoding))
         if known is not None:
             return known
         endpoint = flow_pb2.Endpoint.FromString(encoding)
-        identity = self.identity(identity_of(endpoint))
+        meaning = identity_of(endpoint)
+        if self._clusters and meaning.cluster not in self._clusters:
+            # Cilium's own name for the cluster the flow comes from, `default` as often as not, or none.
+            meaning = replace(meaning, cluster=cluster)
+        identity = self.identity(meaning)
         self._learn_workload(identity, endpoint)
         known = (identity, endpoint.pod_name, endpoint.ID != 0)
         if len(self._encodings) >= MAX_CACHED_ENDPOINTS:
             self._encodings.clear()
-        self._encodings[encoding] = known
+        self._encodings[cluster, encoding] = known
         return known
 
     def _learn_workload(self, identity: int, endpoint: flow_pb2.Endpoint) -> None:
@@ -294,14 +301,14 @@ class Interner:
 
     def restore(
         self,
-        nodes: Iterable[tuple[int, str]],
+        nodes: Iterable[tuple[int, str, str]],
         identities: Iterable[tuple[int, Identity, str, str]],
         policies: Iterable[tuple[int, tuple[str, ...]]],
         next_peer: int,
     ) -> None:
         """Take up the numbers an earlier run stored. Peers are numbered on from `next_peer`."""
-        for number, name in sorted(nodes):
-            self.nodes[name] = number
+        for number, cluster, name in sorted(nodes):
+            self.nodes[cluster, name] = number
         for number, identity, workload, kind in sorted(identities, key=lambda row: row[0]):
             if self.identity(identity) != number:
                 raise ValueError(f"identity {number} is not in its place")

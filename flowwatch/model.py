@@ -223,6 +223,8 @@ class NodeCoverage:
     lost: int
     last_flow: float
     """Time of the newest flow of that node; 0 when none came."""
+    reason: str = ""
+    """Why it is not streaming."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +252,12 @@ class Snapshot:
     """Events lost, by who lost them (`perf_event_ring_buffer`, …, `flowwatch`)."""
     nodes: tuple[NodeCoverage, ...] = ()
     coverage: float = 1.0
+    """The share (0…1) of what happened since `watched_since` that can be vouched for."""
+    watched_since: float = 0.0
+    min_coverage: float = 1.0
+    """Below this nothing is said to be absent."""
+    lost_false: int = 0
+    """Events reported as lost that were not."""
     findings: tuple[Finding, ...] = ()
     """Active findings, newest first."""
     alerts: Mapping[str, int] = field(default_factory=dict)

@@ -47,10 +47,10 @@ def replay(
     so far. Rows go to `store` where one is given, and nowhere else."""
     result = Replayed()
     undecodable = 0
-    for messages in receiver.batches():
-        if not messages:
+    for batch in receiver.batches():
+        if not batch.messages:
             continue
-        counts = engine.ingest(messages, engine.newest)
+        counts = engine.ingest(batch, engine.newest)
         result.messages += counts.messages
         result.flows += counts.flows
         undecodable += counts.undecodable
@@ -63,12 +63,11 @@ def replay(
             store.commit(engine.drain(engine.newest))
         if told:
             told(result.flows)
-    engine.coverage.interrupted = False
     end = engine.newest + settle
     result.findings = engine.current(end)
     result.squares = engine.findings.counts(end)
     result.broken = receiver.status.broken + undecodable
-    result.coverage = engine.coverage.ratio()
+    result.coverage = engine.coverage.delivered()
     result.unused_rules = engine.unused_rules()
     if store is not None:
         store.commit(engine.drain(end, result.findings))

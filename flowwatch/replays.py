@@ -1,57 +1,106 @@
 """Flows that come twice: servers repeat what they still have whenever a stream is opened again.
 
-A repeated flow carries the same uuid. In steady state each node's flows come in the order of their
-time, so only flows no newer than what that node already sent can be repeats: only for those are
-uuids compared at all. Flows without a uuid (old servers, field masks) are never taken for repeats.
+A repeated flow carries the same uuid; one without (old servers, field masks) is known by its content. In
+steady state each node's flows come in the order of their time, so only flows no newer than what that node
+already sent can be repeats: only for those are keys compared at all. What is remembered of a node is
+what its server could still have: as many flows as its ring holds, and some more.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
+Keys = npt.NDArray[np.void]
 
-REMEMBERED = 200_000
-"""Flows whose uuids are remembered; the ring buffers of some fifty nodes."""
+RING = 4095
+"""Events a node's ring holds unless it says otherwise."""
+MARGIN = 1.25
+"""Remembered for every event in the ring; flows of several sources of one node need some more."""
+MOST = 4_000_000
+"""Keys remembered of all nodes together; they take 24 bytes each."""
+
+
+@dataclass(slots=True)
+class _Remembered:
+    """The newest flows of one node."""
+
+    newest: int = -1
+    capacity: int = int(RING * MARGIN)
+    size: int = 0
+    chunks: deque[tuple[Ints, Keys]] = field(default_factory=deque)
 
 
 class Replays:
-    """Remembers the newest flows and says which of a batch were there before. One thread uses it."""
+    """Remembers the newest flows of every node and says which of a batch were there before. One thread uses it.
 
-    def __init__(self, remembered: int = REMEMBERED) -> None:
-        self._limit = remembered
-        self._batches: deque[pa.StringArray] = deque()
+    Nodes are numbers; times are nanoseconds; keys are 16 bytes each (`flowwatch.keys`).
+    """
+
+    def __init__(self) -> None:
+        self._nodes: dict[int, _Remembered] = {}
         self._size = 0
-        self._newest: dict[str, int] = {}
         self.repeated = 0
         """Flows recognised as repeats so far."""
 
-    def fresh(self, uuid: pa.StringArray, nodes: list[str], node: Ints, time: Ints) -> Bools:
-        """Which flows of a batch are new; `node` indexes `nodes`, `time` is in nanoseconds."""
-        newest = np.array([self._newest.get(name, -1) for name in nodes] or [-1], dtype=np.int64)
-        suspects = np.flatnonzero(time <= newest[node])
-        fresh = np.ones(len(time), dtype=np.bool_)
-        if len(suspects) and self._size:
-            known = {value for batch in self._batches for value in batch.to_pylist()} - {""}
-            for at, value in zip(suspects.tolist(), uuid.take(pa.array(suspects)).to_pylist(), strict=True):
-                fresh[at] = value not in known
+    def expect(self, node: int, ring: int) -> None:
+        """The node's ring holds so many events."""
+        self._nodes.setdefault(node, _Remembered()).capacity = max(int(ring * MARGIN), 1)
+
+    def fresh(self, key: Keys, node: Ints, time: Ints) -> Bools:
+        """Which flows of a batch are new."""
+        order = np.argsort(node, kind="stable")
+        sorted_nodes = node[order]
+        starts = np.flatnonzero(np.r_[True, sorted_nodes[1:] != sorted_nodes[:-1]]) if len(node) else []
+        fresh: Bools = np.ones(len(time), dtype=np.bool_)
+        for start, end in zip(starts, [*starts[1:], len(node)], strict=True):
+            rows = order[start:end]
+            remembered = self._nodes.setdefault(int(sorted_nodes[start]), _Remembered())
+            fresh[rows] = _fresh(remembered, key[rows], time[rows])
+            self._remember(remembered, key[rows], time[rows])
         self.repeated += int(len(time) - fresh.sum())
-        self._remember(uuid, nodes, node, time)
         return fresh
 
-    def _remember(self, uuid: pa.StringArray, nodes: list[str], node: Ints, time: Ints) -> None:
-        latest = np.full(max(len(nodes), 1), -1, dtype=np.int64)
-        np.maximum.at(latest, node, time)
-        for name, moment in zip(nodes, latest.tolist(), strict=False):
-            if moment > self._newest.get(name, -1):
-                self._newest[name] = moment
-        # A copy: the original would keep the whole decoded batch alive.
-        self._batches.append(uuid.copy_to(pa.default_cpu_memory_manager()))
-        self._size += len(uuid)
-        while self._size > self._limit and len(self._batches) > 1:
-            self._size -= len(self._batches.popleft())
+    def restore(self, node: int, key: Keys, time: Ints) -> None:
+        """Remember flows that an earlier run stored, the oldest first."""
+        remembered = self._nodes.setdefault(node, _Remembered())
+        remembered.capacity = max(remembered.capacity, len(time))
+        self._remember(remembered, key, time)
+
+    def oldest(self) -> dict[int, int]:
+        """For each node the time before which nothing is remembered."""
+        return {node: int(each.chunks[0][0].min()) for node, each in self._nodes.items() if each.chunks}
+
+    def _remember(self, remembered: _Remembered, key: Keys, time: Ints) -> None:
+        remembered.newest = max(remembered.newest, int(time.max()))
+        remembered.chunks.append((time.copy(), key.copy()))
+        remembered.size += len(time)
+        self._size += len(time)
+        # When all nodes together have more than there is room for, each gives up in proportion.
+        capacity = remembered.capacity * min(MOST / max(self._size, 1), 1.0)
+        while len(remembered.chunks) > 1 and remembered.size - len(remembered.chunks[0][0]) >= capacity:
+            gone = len(remembered.chunks.popleft()[0])
+            remembered.size -= gone
+            self._size -= gone
+
+
+def _fresh(remembered: _Remembered, key: Keys, time: Ints) -> Bools:
+    """Which flows of one node are new: not there before, neither in what is remembered nor earlier in the batch."""
+    before = np.maximum.accumulate(np.r_[remembered.newest, time[:-1]])
+    suspects = np.flatnonzero(time <= before)
+    fresh: Bools = np.ones(len(time), dtype=np.bool_)
+    if not len(suspects):
+        return fresh
+    oldest = int(time[suspects].min())
+    known = [keys for times, keys in remembered.chunks if times.max() >= oldest]
+    if known:
+        fresh[suspects] = ~np.isin(key[suspects], np.concatenate(known))
+    _, first = np.unique(key, return_index=True)
+    earlier: Bools = np.ones(len(time), dtype=np.bool_)
+    earlier[first] = False
+    return fresh & ~earlier

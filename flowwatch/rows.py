@@ -6,7 +6,6 @@ Pure. Every function here mirrors one `queries/schema` file and names its column
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -23,18 +22,6 @@ from flowwatch.shapes import Classes
 _TEXTS = pa.list_(pa.string())
 _MS = pa.timestamp("ms")
 _US = pa.timestamp("us")
-
-
-@dataclass(frozen=True, slots=True)
-class Restored:
-    """What an earlier run left that the engine needs to go on with the same numbers."""
-
-    nodes: list[tuple[int, str]]
-    identities: list[tuple[int, Identity, str, str]]
-    policies: list[tuple[int, tuple[str, ...]]]
-    next_peer: int
-    edges: pa.Table
-    totals: pa.Table
 
 
 def flow_rows(
@@ -83,29 +70,31 @@ def news_rows(news: News, interner: Interner) -> dict[str, pa.Table]:
     """What was interned since the last commit, by the statement that appends it."""
     tables: dict[str, pa.Table] = {}
     if news.nodes:
-        tables["append_nodes"] = _table(news.nodes, node=pa.int32(), name=pa.string())
+        tables["append_nodes"] = table(
+            news.nodes, node=pa.int32(), cluster=pa.string(), name=pa.string()
+        )
     if news.identities:
         rows = [
             (n, i.kind.value, i.cluster, i.namespace, list(i.labels), *interner.workloads[n])
             for n, i in news.identities
         ]
-        tables["append_identities"] = _table(
+        tables["append_identities"] = table(
             rows, identity=pa.int32(), kind=pa.string(), cluster=pa.string(), namespace=pa.string(), labels=_TEXTS,
             workload=pa.string(), workload_kind=pa.string(),
         )  # fmt: skip
     born = {number for number, _ in news.identities}
     renamed = [(number, *workload) for number, workload in news.workloads.items() if number not in born]
     if renamed:
-        tables["update_workloads"] = _table(
+        tables["update_workloads"] = table(
             renamed, identity=pa.int32(), workload=pa.string(), workload_kind=pa.string()
         )
     if news.peers:
-        tables["append_peers"] = _table(
+        tables["append_peers"] = table(
             news.peers, peer=pa.int32(), identity=pa.int32(), pod=pa.string(), ip=pa.string()
         )
     if news.policies:
         rows_ = [(number, list(names)) for number, names in news.policies]
-        tables["append_policy_sets"] = _table(rows_, policy_set=pa.int32(), policies=_TEXTS)
+        tables["append_policy_sets"] = table(rows_, policy_set=pa.int32(), policies=_TEXTS)
     return tables
 
 
@@ -124,7 +113,7 @@ def edge_rows(numbers: Iterable[int], edges: Edges, interner: Interner, standing
                 standings.get(number, ""), [rule.title for rule in edges.declared_by[number]],
             )
         )  # fmt: skip
-    return _table(
+    return table(
         rows, edge=pa.int32(), client_identity=pa.int32(), client_ip=pa.string(), server_identity=pa.int32(),
         server_ip=pa.string(), server_names=_TEXTS, protocol=pa.int32(), port=pa.int32(), first_seen=_US,
         declared=pa.string(), rule=pa.string(), nearest_rule=pa.string(), differs=_TEXTS, reason=pa.string(),
@@ -162,7 +151,7 @@ def finding_rows(findings: Sequence[Finding]) -> pa.Table:
         for f in findings
     ]  # fmt: skip
     text = pa.string()
-    return _table(
+    return table(
         rows, fingerprint=text, square=text, cluster=text, source=text, destination=text, service=text, direction=text,
         source_namespace=text, destination_namespace=text, rule=text, nearest_rule=text, differs=_TEXTS, reason=text,
         sentence=text, first_seen=_US, last_seen=_US, flows=pa.int64(), connections=pa.int64(), samples=_TEXTS,
@@ -172,23 +161,13 @@ def finding_rows(findings: Sequence[Finding]) -> pa.Table:
 
 def fingerprint_rows(findings: Sequence[Finding]) -> pa.Table:
     """The one column `retire_findings` asks for."""
-    return _table([(f.fingerprint,) for f in findings], fingerprint=pa.string())
-
-
-def coverage_rows(minutes: Sequence[tuple[float, str, int, int, int, int, int, bool]]) -> pa.Table:
-    """Rows of `coverage`; the first element is the minute's start in seconds."""
-    rows = [(int(minute * 1e6), *rest) for minute, *rest in minutes]
-    count = pa.int64()
-    return _table(
-        rows, minute=_US, node=pa.string(), flows=count, lost_perf=count, lost_queue=count, lost_ring=count,
-        lost_other=count, streaming=pa.bool_(),
-    )  # fmt: skip
+    return table([(f.fingerprint,) for f in findings], fingerprint=pa.string())
 
 
 def rule_rows(rules: Sequence[Rule]) -> pa.Table:
     """Rows of `rules`."""
     rows = [(rule.id, rule.title, rule.reason, rule.owner, rule.place) for rule in rules]
-    return _table(rows, rule=pa.int32(), title=pa.string(), reason=pa.string(), owner=pa.string(), position=pa.string())
+    return table(rows, rule=pa.int32(), title=pa.string(), reason=pa.string(), owner=pa.string(), position=pa.string())
 
 
 def code_rows() -> pa.Table:
@@ -207,14 +186,14 @@ def code_rows() -> pa.Table:
         "l7_kind": {1: "dns", 2: "http", 3: "kafka"},
     }
     rows = [(kind, code, name) for kind, names in enums.items() for code, name in names.items()]
-    return _table(rows, kind=pa.string(), code=pa.int32(), name=pa.string())
+    return table(rows, kind=pa.string(), code=pa.int32(), name=pa.string())
 
 
 def _names(descriptor: object) -> dict[int, str]:
     return {value.number: value.name for value in descriptor.values}  # type: ignore[attr-defined]  # EnumDescriptor
 
 
-def _table(rows: Sequence[Sequence[object]], **types: pa.DataType) -> pa.Table:
+def table(rows: Sequence[Sequence[object]], **types: pa.DataType) -> pa.Table:
     columns = list(zip(*rows, strict=True)) or [()] * len(types)
     arrays = [pa.array(list(column), kind) for column, kind in zip(columns, types.values(), strict=True)]
     return pa.table(dict(zip(types, arrays, strict=True)))

@@ -71,7 +71,7 @@ def _blind(snapshot: Snapshot) -> Iterator[str]:
     silent = [node for node in snapshot.nodes if not node.streaming]
     if silent and snapshot.stream != "ended":
         yield f"{_nodes(silent)} {'is' if len(silent) == 1 else 'are'} not streaming"
-    if not snapshot.coverage >= 1:
+    if not snapshot.coverage >= snapshot.min_coverage:
         lost = sum(snapshot.lost.values())
         because = f" ({plural(lost, 'event')} lost since the start)" if lost else ""
         yield f"only {percent(snapshot.coverage)} of what happened was seen{because}"

@@ -19,9 +19,12 @@ import duckdb
 import pyarrow as pa
 
 from flowwatch import sql
+from flowwatch.coverage_node import StoredNode
+from flowwatch.cursors import Cursor
 from flowwatch.errors import QueryError, StoreError
 from flowwatch.model import Identity, Kind
-from flowwatch.rows import Restored, code_rows
+from flowwatch.rows import code_rows
+from flowwatch.rows_streams import Restored, RestoredStreams, recent_keys
 
 SCHEMA_VERSION = 1
 CLOSE_PATIENCE = 10.0
@@ -103,7 +106,13 @@ class Store:
         moment = datetime.fromtimestamp(before, UTC).replace(tzinfo=None)
         with self._lock:
             try:
-                for name in ("retain_flows", "retain_edge_activity", "retain_coverage"):
+                for name in (
+                    "retain_flows",
+                    "retain_edge_activity",
+                    "retain_coverage",
+                    "retain_gaps",
+                    "retain_node_states",
+                ):
                     self._run(name, {"before": moment})
             except duckdb.Error as error:
                 raise StoreError(f"{self.path}: {_first_line(error)}") from error
@@ -138,7 +147,7 @@ class Store:
         """Read back what the engine must know to go on."""
         identities = self._read("read_identities").to_pylist()
         return Restored(
-            [(row["node"], row["name"]) for row in self._read("read_nodes").to_pylist()],
+            [(row["node"], row["cluster"], row["name"]) for row in self._read("read_nodes").to_pylist()],
             [
                 (
                     row["identity"],
@@ -152,6 +161,12 @@ class Store:
             int(self._read("read_next_peer").column(0)[0].as_py()),
             self._read("read_edges"),
             self._read("read_edge_totals"),
+            RestoredStreams(
+                [StoredNode(**row) for row in self._read("read_node_states").to_pylist()],
+                [Cursor(**row | {"time": row["time"] / 1e9}) for row in self._read("read_cursors").to_pylist()],
+                recent_keys(self._read("read_recent_keys")),
+                self._read("read_coverage").to_pylist(),
+            ),
         )
 
     # ── inside ───────────────────────────────────────────────────────────────────────────────────

@@ -1,3 +1,3 @@
 -- Read the nodes back after a restart.
--- columns: node, name
-SELECT node, name FROM nodes ORDER BY node
+-- columns: node, cluster, name
+SELECT node, cluster, name FROM nodes ORDER BY node

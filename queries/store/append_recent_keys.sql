@@ -1,0 +1,2 @@
+-- Append recent_keys; `batch` is an Arrow table.
+INSERT INTO recent_keys SELECT * FROM batch
