@@ -1,4 +1,4 @@
-"""Where flows come from. Every receiver yields lists of serialised messages and nothing else.
+"""Where flows come from. Every receiver yields batches of serialised messages, and what happened to the stream.
 
 A message is one `observer.GetFlowsResponse` as it was on the wire (`observer.ExportEvent` is
 the same for the fields we read). Decoding is the next stage's work, so that the receiving
@@ -131,19 +131,35 @@ class Resume(Protocol):
         """The position stored with the newest rows of a file; empty where there are none."""
 
 
+class NoResume:
+    """Nothing to go on from: every stream begins now, every file at its beginning."""
+
+    def since(self, source: str) -> float | None:
+        """Live flows only."""
+
+    def position(self, source: str) -> str:
+        """The beginning."""
+        return ""
+
+
 class Receiver(Protocol):
-    """A source of flows."""
+    """A source of flows, or several."""
 
     @property
     def name(self) -> str:
         """The source as the user wrote it."""
 
     @property
-    def status(self) -> ReceiverStatus: ...
+    def status(self) -> ReceiverStatus:
+        """How it is doing as a whole."""
 
-    def batches(self) -> Iterator[list[bytes]]:
-        """Yield lists of messages, oldest first; an empty list at least every 100 ms when the
-        source is quiet, so that whoever iterates can act on time. Ends when the source does
+    @property
+    def statuses(self) -> Mapping[str, ReceiverStatus]:
+        """How each stream is doing, by its source."""
+
+    def batches(self) -> Iterator[Batch]:
+        """Yield batches, each stream's oldest first; one that holds nothing and names nobody at least every
+        100 ms when all is quiet, so that whoever iterates can act on time. Ends when the source does
         (a capture) or after `stop`; a live source reconnects by itself for ever."""
 
     def stop(self) -> None:

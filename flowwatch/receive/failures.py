@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flowwatch.config import HubbleSettings
 from flowwatch.config_values import UnreadableValue, format_duration, split_address
+from flowwatch.receive.channel import Target
 
 LASTING = frozenset({"UNAUTHENTICATED", "PERMISSION_DENIED", "UNIMPLEMENTED", "INVALID_ARGUMENT"})
 """Codes that trying again soon will not change."""
 
+_EXPECTED = {"relay": "hubble-relay", "nodes": "the Hubble server of a node", "file": "hubble-relay"}
 _HUNG_UP = ("socket closed", "connection reset", "broken pipe")
 _LONGEST = 300
 
@@ -45,11 +46,11 @@ _SIGNS = (
     _Sign("UNAVAILABLE", ("no such file",), "there is no socket at {server}: is the agent's socket mounted here?"),
     _Sign("UNAVAILABLE", ("resolv", "lookup"), "the name in {server} cannot be resolved: {details}"),
     _Sign("UNAVAILABLE", ("http1", "failed parsing http"), "{server} does not speak gRPC: {relay}"),
-    _Sign("UNAVAILABLE", ("wrong_version_number",), "{server} does not speak TLS, but hubble.tls.enabled is true"),
+    _Sign("UNAVAILABLE", ("wrong_version_number",), "{server} does not speak TLS, but {tls}.enabled is true"),
     _Sign(
         "UNAVAILABLE",
         ("hostname verification",),
-        "the certificate of {server} is not valid for the name {name}: set hubble.tls.server_name to a name "
+        "the certificate of {server} is not valid for the name {name}: set {tls}.server_name to a name "
         "that it carries, such as instance.hubble-relay.cilium.io",
     ),
     _Sign("UNAVAILABLE", ("expired",), "the certificate of {server}, or of who signed it, has expired"),
@@ -59,7 +60,7 @@ _SIGNS = (
     _Sign(
         "UNAVAILABLE",
         ("security handshaker",),
-        "the certificate files for {server} (hubble.tls.ca, cert and key) cannot be used",
+        "the certificate files for {server} ({tls}.ca, cert and key) cannot be used",
     ),
     _Sign(
         "UNAVAILABLE DEADLINE_EXCEEDED",
@@ -71,7 +72,7 @@ _SIGNS_AT_CONNECTING = (
     _Sign(
         "UNAVAILABLE",
         _HUNG_UP,
-        "{server} hung up at once: it may speak TLS, and hubble.tls.enabled is false",
+        "{server} hung up at once: it may speak TLS, and {tls}.enabled is false",
         tls=False,
     ),
     _Sign("UNAVAILABLE", _HUNG_UP, "{server} hung up during the TLS handshake: {own}", tls=True),
@@ -83,22 +84,24 @@ _SIGNS_LATER = (
 )
 
 
-def explain(code: str, details: str, settings: HubbleSettings) -> str:
+def explain(code: str, details: str, target: Target) -> str:
     """One sentence without a final full stop: what happened to the stream, and what to check."""
-    text, tls = details.lower(), settings.tls
+    text, settings, tls = details.lower(), target.settings, target.settings.tls
+    section = f"{settings.section}.tls"
     connecting = "failed to connect" in text
     signs = _SIGNS + (_SIGNS_AT_CONNECTING if connecting else ()) + _SIGNS_LATER
-    meaning = next(sign.meaning for sign in signs if _fits(sign, code, text, tls.enabled))
+    meaning = next(sign.meaning for sign in signs if _fits(sign, code, text, target.encrypted))
     flat = " ".join(details.split())
     return meaning.format(
-        server=settings.server,
+        server=target.address,
         code=code,
         details=flat if len(flat) <= _LONGEST else f"{flat[: _LONGEST - 1]}…",
         waited=format_duration(settings.dial_timeout),
-        name=tls.server_name or _host(settings.server),
-        relay="is this the address of hubble-relay?",
-        authority=f"hubble.tls.ca ({tls.ca})" if tls.ca else "a public authority (hubble.tls.ca is not set)",
-        own="does it trust hubble.tls.cert?" if tls.cert else "does it ask for hubble.tls.cert and hubble.tls.key?",
+        name=target.server_name or _host(target.address),
+        tls=section,
+        relay=f"is this the address of {_EXPECTED[settings.source]}?",
+        authority=f"{section}.ca ({tls.ca})" if tls.ca else f"a public authority ({section}.ca is not set)",
+        own=f"does it trust {section}.cert?" if tls.cert else f"does it ask for {section}.cert and {section}.key?",
     )
 
 
