@@ -82,9 +82,7 @@ class Arrivals:
         for node, serialised in decoded.losses:
             event = flow_pb2.LostEvent.FromString(serialised)
             at = event.last.ToNanoseconds() / 1e9 if event.HasField("last") else now
-            who = self.coverage.lose(
-                batch.source, batch.cluster, node, event.source, event.num_events_lost, at, now
-            )
+            who = self.coverage.lose(batch.source, batch.cluster, node, event.source, event.num_events_lost, at, now)
             if who:
                 counts.lost[who] += event.num_events_lost
 

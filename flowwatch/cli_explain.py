@@ -22,6 +22,7 @@ from flowwatch.engine import Engine
 from flowwatch.errors import FlowwatchError, QueryError
 from flowwatch.explain import as_json, end_of, explain, port_of, told
 from flowwatch.model import Declared, Edge, Identity, Kind
+from flowwatch.receive import Batch
 from flowwatch.receive.jsonl import LineConverter, LineError
 
 EXIT = {Declared.YES: 0, Declared.NO: 1, Declared.UNKNOWN: 2, Declared.UNGOVERNED: 2}
@@ -114,7 +115,7 @@ def _edges_of(text: str, allowlist: Allowlist) -> list[Edge]:
     for number, line in enumerate(text.splitlines(), start=1):
         if line.strip():
             try:
-                engine.ingest([converter.convert(line.encode())], 0.0)
+                engine.ingest(Batch("line", "", [converter.convert(line.encode())]), 0.0)
             except LineError as error:
                 raise FlowwatchError(f"line {number}: {error}") from error
     if not len(engine.edges):

@@ -73,7 +73,6 @@ class Coverage:
     def note(self, source: str, cluster: str, notice: Notice) -> dict[str, int]:
         """Take up what happened to a stream; gives the events it says are lost, by who lost them."""
         self._begin(notice.at)
-        lost: dict[str, int] = {}
         match notice:
             case Opened():
                 self._streams[source] = notice
@@ -84,27 +83,33 @@ class Coverage:
                 for node in self._of(source):
                     self._down(node, source, notice.at, notice.reason)
             case Heard():
-                for report in notice.nodes:
-                    if report.connected:
-                        self._up(cluster, report.name, source, notice.at)
-                        started = notice.at - report.uptime_ns / 1e9 if report.uptime_ns else 0.0
-                        self._nodes[cluster, report.name].heard(notice.at, report.seen_flows, started)
-                    else:
-                        self.node_is(source, cluster, report.name, False, notice.at)
+                self._hear(source, cluster, notice)
             case Shed():
                 for name, flows in notice.nodes.items():
                     self._node(cluster, name, notice.at).seen.shed(flows)
                     self._lose((cluster, name), OWN, flows, notice.at)
-                    lost[LOSS_SOURCES[OWN]] = lost.get(LOSS_SOURCES[OWN], 0) + flows
+                return {LOSS_SOURCES[OWN]: sum(notice.nodes.values())}
             case Left():
                 self._leave(self._nodes.get((cluster, notice.node)), notice.at)
             case Listed():
-                for node in list(self._nodes.values()):
-                    if node.cluster == cluster and node.name not in notice.nodes and node.sources <= {source}:
-                        self._leave(node, notice.at)
-                for name in notice.nodes:
-                    self._node(cluster, name, notice.at).expect(notice.at)
-        return lost
+                self._list(source, cluster, notice)
+        return {}
+
+    def _hear(self, source: str, cluster: str, heard: Heard) -> None:
+        for report in heard.nodes:
+            if report.connected:
+                node = self._up(cluster, report.name, source, heard.at)
+                started = heard.at - report.uptime_ns / 1e9 if report.uptime_ns else 0.0
+                node.heard(heard.at, report.seen_flows, started)
+            else:
+                self.node_is(source, cluster, report.name, False, heard.at)
+
+    def _list(self, source: str, cluster: str, listed: Listed) -> None:
+        for node in list(self._nodes.values()):
+            if node.cluster == cluster and node.name not in listed.nodes and node.sources <= {source}:
+                self._leave(node, listed.at)
+        for name in listed.nodes:
+            self._node(cluster, name, listed.at).expect(listed.at)
 
     def node_is(self, source: str, cluster: str, name: str, streaming: bool, now: float) -> None:
         """A relay says that it reaches a node, or that it does not."""
@@ -113,6 +118,7 @@ class Coverage:
             self._up(cluster, name, source, now)
         else:
             node = self._node(cluster, name, now)
+            node.expect(now)
             self._down(node, source, now, "the relay does not reach the node")
 
     def first(self, source: str, cluster: str, name: str, time: float, now: float) -> None:
@@ -121,11 +127,12 @@ class Coverage:
         outage, node.outage = node.outage, None
         if outage is None:
             return
-        if outage.seamless or (outage.cursor and time <= outage.cursor):
+        node.watch_clock(time, now)
+        if outage.seamless or time <= (outage.cursor or node.theirs(outage.start)):
             node.resume(outage.start, outage.reopened)
         else:
             self._give_up(node, outage, time)
-            node.resume(min(node.ours(time), outage.reopened), outage.reopened)
+            node.resume(min(max(node.ours(time), outage.start), outage.reopened), outage.reopened)
 
     def received(self, cluster: str, name: str, newest: float, seconds: Mapping[int, int], now: float) -> None:
         """Count fresh flows of a node by the second of their time; `newest` is the time of the newest."""

@@ -40,6 +40,8 @@ class StoredNode:
     """Time of its newest flow."""
     proved: float
     """Up to when (our clock) nothing was missed."""
+    skew: float = 0.0
+    """How far its clock is ahead of ours."""
 
 
 @dataclass(slots=True)
@@ -146,16 +148,20 @@ class NodeLedger:
 
     def received(self, newest: float, now: float) -> None:
         """Flows came, the newest of this time."""
-        delay = now - newest
+        self.watch_clock(newest, now)
+        self.cursor = max(self.cursor, newest)
+        if self.outage is None:
+            self.proved = max(self.proved, min(self.ours(self.cursor), now))
+
+    def watch_clock(self, time: float, now: float) -> None:
+        """Learn from a flow of this time how the two clocks differ."""
+        delay = now - time
         if self._delay is None:
             self._delay = (delay, delay, now)
         elif now - self._delay[2] > SKEW_SPAN:
             self._delay = (delay, self._delay[0], now)
         else:
             self._delay = (min(delay, self._delay[0]), self._delay[1], self._delay[2])
-        self.cursor = max(self.cursor, newest)
-        if self.outage is None:
-            self.proved = max(self.proved, min(self.ours(self.cursor), now))
 
     def heard(self, at: float, seen: int, started: float) -> None:
         """The node, or a relay for it, answered: it has seen so many flows since it started (0: it does not say)."""
@@ -170,7 +176,7 @@ class NodeLedger:
     # ── what it says ─────────────────────────────────────────────────────────────────────────────
 
     def expected(self, now: float, tail: float) -> tuple[float, float]:
-        """From when to when its flows are expected. The last `tail` seconds of a stream that is up need no proof yet."""
+        """From when to when its flows are expected; the last `tail` seconds of a stream that is up need no proof."""
         if self.gone:
             return self.since, self.gone
         fresh = self.sources and self.outage is None and now - self.booked < tail
@@ -179,7 +185,7 @@ class NodeLedger:
     def changed(self) -> StoredNode | None:
         """How it stands, if that is not what was last asked."""
         proved = self.outage.start if self.outage else self.proved
-        now = StoredNode(self.cluster, self.name, self.since, self.gone, self.cursor, proved)
+        now = StoredNode(self.cluster, self.name, self.since, self.gone, self.cursor, proved, self.skew)
         if now == self._stored:
             return None
         self._stored = now
@@ -189,5 +195,6 @@ class NodeLedger:
         """Go on from what was stored: nobody has watched since."""
         self.since, self.gone, self.cursor, self.proved = stored.since, stored.gone, stored.cursor, stored.proved
         self.booked = stored.proved
+        self._delay = (-stored.skew, -stored.skew, stored.proved) if stored.skew else None
         if not stored.gone:
             self.outage = Outage(stored.proved, stored.cursor, "flowwatch was not running")

@@ -43,8 +43,7 @@ class _Slots:
         missing = nodes - len(self.covered)
         if missing > 0:
             self.covered, self.flows, self.lost = (
-                np.vstack([values, np.zeros((missing, self.count))])
-                for values in (self.covered, self.flows, self.lost)
+                np.vstack([values, np.zeros((missing, self.count))]) for values in (self.covered, self.flows, self.lost)
             )
 
     def weighed(self, since: float, until: float, expected: Floats) -> tuple[float, float]:

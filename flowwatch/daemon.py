@@ -192,8 +192,7 @@ class Daemon:
         judge = self.config.judge
         watched_since = engine.watched_since(now)
         may_be_unused = (
-            watched >= judge.unused_after
-            and engine.coverage.share(now - judge.unused_after, now) >= judge.min_coverage
+            watched >= judge.unused_after and engine.coverage.share(now - judge.unused_after, now) >= judge.min_coverage
         )
         return Snapshot(
             now=now,

@@ -225,7 +225,7 @@ class Engine:
         if self._flow_rows:
             tables["append_flows"] = pa.Table.from_batches(self._flow_rows)
             self._flow_rows = []
-        tables |= stream_rows(self.arrivals, self.interner.node, now)
+        tables |= stream_rows(self.arrivals, now)
         tables |= news_rows(self.interner.drain(), self.interner)
         return tables | self._drain_findings(self.current(now) if findings is None else findings)
 

@@ -42,8 +42,8 @@ class Findings:
     def __init__(
         self, edges: Edges, cluster: str, settle: float, active_for: float, clusters: Sequence[str] = ()
     ) -> None:
-        """`cluster` is the name the operator gave it, `clusters` all of them where there are several; `settle` and `active_for` in seconds, see `judge.settle` and
-        `judge.active_for` of the configuration."""
+        """`cluster` is the name the operator gave it, `clusters` all of them where there are several; `settle` and
+        `active_for` in seconds, see `judge.settle` and `judge.active_for` of the configuration."""
         self._cluster, self._clusters = cluster, frozenset(clusters)
         self._edges = edges
         self._settle = int(settle * 1e9)

@@ -22,8 +22,10 @@ RING = 4095
 """Events a node's ring holds unless it says otherwise."""
 MARGIN = 1.25
 """Remembered for every event in the ring; flows of several sources of one node need some more."""
-MOST = 4_000_000
-"""Keys remembered of all nodes together; they take 24 bytes each."""
+CHUNK = 512
+"""Keys that are forgotten together, at least."""
+MOST = 1_000_000
+"""Keys remembered of all nodes together, which share it evenly; they take 24 bytes each."""
 
 
 @dataclass(slots=True)
@@ -44,7 +46,6 @@ class Replays:
 
     def __init__(self) -> None:
         self._nodes: dict[int, _Remembered] = {}
-        self._size = 0
         self.repeated = 0
         """Flows recognised as repeats so far."""
 
@@ -55,12 +56,10 @@ class Replays:
     def fresh(self, key: Keys, node: Ints, time: Ints) -> Bools:
         """Which flows of a batch are new."""
         order = np.argsort(node, kind="stable")
-        sorted_nodes = node[order]
-        starts = np.flatnonzero(np.r_[True, sorted_nodes[1:] != sorted_nodes[:-1]]) if len(node) else []
+        numbers, starts = np.unique(node[order], return_index=True)
         fresh: Bools = np.ones(len(time), dtype=np.bool_)
-        for start, end in zip(starts, [*starts[1:], len(node)], strict=True):
-            rows = order[start:end]
-            remembered = self._nodes.setdefault(int(sorted_nodes[start]), _Remembered())
+        for number, rows in zip(numbers.tolist(), np.split(order, starts[1:]), strict=True):
+            remembered = self._nodes.setdefault(number, _Remembered())
             fresh[rows] = _fresh(remembered, key[rows], time[rows])
             self._remember(remembered, key[rows], time[rows])
         self.repeated += int(len(time) - fresh.sum())
@@ -72,21 +71,28 @@ class Replays:
         remembered.capacity = max(remembered.capacity, len(time))
         self._remember(remembered, key, time)
 
+    def __len__(self) -> int:
+        """Keys remembered now."""
+        return sum(each.size for each in self._nodes.values())
+
     def oldest(self) -> dict[int, int]:
         """For each node the time before which nothing is remembered."""
         return {node: int(each.chunks[0][0].min()) for node, each in self._nodes.items() if each.chunks}
 
     def _remember(self, remembered: _Remembered, key: Keys, time: Ints) -> None:
+        if not len(time):
+            return
         remembered.newest = max(remembered.newest, int(time.max()))
-        remembered.chunks.append((time.copy(), key.copy()))
+        if remembered.chunks and len(remembered.chunks[-1][0]) < CHUNK:
+            # Many small chunks would take more room than what is in them.
+            times, keys = remembered.chunks.pop()
+            remembered.chunks.append((np.concatenate([times, time]), np.concatenate([keys, key])))
+        else:
+            remembered.chunks.append((time.copy(), key.copy()))
         remembered.size += len(time)
-        self._size += len(time)
-        # When all nodes together have more than there is room for, each gives up in proportion.
-        capacity = remembered.capacity * min(MOST / max(self._size, 1), 1.0)
+        capacity = min(remembered.capacity, MOST // len(self._nodes))
         while len(remembered.chunks) > 1 and remembered.size - len(remembered.chunks[0][0]) >= capacity:
-            gone = len(remembered.chunks.popleft()[0])
-            remembered.size -= gone
-            self._size -= gone
+            remembered.size -= len(remembered.chunks.popleft()[0])
 
 
 def _fresh(remembered: _Remembered, key: Keys, time: Ints) -> Bools:

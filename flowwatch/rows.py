@@ -16,7 +16,7 @@ from flowwatch.decode.columns import Columns
 from flowwatch.edges import Activity, Edges, Ints
 from flowwatch.hubble import flow_pb2
 from flowwatch.intern import Interned, Interner, News
-from flowwatch.model import Finding, Identity, Protocol, Side
+from flowwatch.model import Finding, Protocol, Side
 from flowwatch.shapes import Classes
 
 _TEXTS = pa.list_(pa.string())
@@ -70,9 +70,7 @@ def news_rows(news: News, interner: Interner) -> dict[str, pa.Table]:
     """What was interned since the last commit, by the statement that appends it."""
     tables: dict[str, pa.Table] = {}
     if news.nodes:
-        tables["append_nodes"] = table(
-            news.nodes, node=pa.int32(), cluster=pa.string(), name=pa.string()
-        )
+        tables["append_nodes"] = table(news.nodes, node=pa.int32(), cluster=pa.string(), name=pa.string())
     if news.identities:
         rows = [
             (n, i.kind.value, i.cluster, i.namespace, list(i.labels), *interner.workloads[n])

@@ -5,7 +5,7 @@ Pure. They are written in one transaction with the flows they cover, and read ba
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -46,7 +46,7 @@ class Restored:
     streams: RestoredStreams = field(default_factory=RestoredStreams)
 
 
-def stream_rows(arrivals: Arrivals, number: Callable[[str, str], int], now: float) -> dict[str, pa.Table]:
+def stream_rows(arrivals: Arrivals, now: float) -> dict[str, pa.Table]:
     """What the store does not have yet about the streams, by the statement that writes it."""
     tables: dict[str, pa.Table] = {}
     recent, forget = arrivals.drain(now)
@@ -80,8 +80,9 @@ def stream_rows(arrivals: Arrivals, number: Callable[[str, str], int], now: floa
     if nodes:
         second = pa.float64()
         tables["replace_node_states"] = table(
-            [(each.cluster, each.node, each.since, each.gone, each.cursor, each.proved) for each in nodes],
+            [(each.cluster, each.node, each.since, each.gone, each.cursor, each.proved, each.skew) for each in nodes],
             cluster=pa.string(), node=pa.string(), since=second, gone=second, cursor=second, proved=second,
+            skew=second,
         )  # fmt: skip
     return tables
 
@@ -101,7 +102,7 @@ def recent_rows(recent: RecentKeys) -> pa.Table:
 
 def recent_keys(rows: pa.Table) -> RecentKeys:
     """The inverse of `recent_rows`."""
-    halves = np.stack([rows.column(name).to_numpy().astype(">u8") for name in ("high", "low")], axis=1)
+    halves = np.stack([rows.column(name).to_numpy() for name in ("high", "low")], axis=1).astype(">u8")
     key = np.ascontiguousarray(halves).view(KEY).ravel()
     return RecentKeys(rows.column("node").to_numpy().astype(np.int64), rows.column("time").to_numpy(), key)
 

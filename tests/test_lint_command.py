@@ -14,6 +14,7 @@ from flowwatch.engine import Engine
 from flowwatch.errors import AllowlistError, StoreError
 from flowwatch.lint import CHECKS
 from flowwatch.lint.command import lint
+from flowwatch.receive import Batch
 from flowwatch.store import Store
 from tests.support.flowtext import parse
 
@@ -264,7 +265,7 @@ def test_versions_change_what_is_found(tmp_path: Path) -> None:
 def database(tmp_path: Path) -> Path:
     """A database with a few flows."""
     engine = Engine(cluster="test", decoder=NativeDecoder())
-    engine.ingest([line.message for line in parse(FLOWS, START)], START)
+    engine.ingest(Batch("test", "test", [line.message for line in parse(FLOWS, START)]), START)
     store = Store(tmp_path / "seen.duckdb")
     store.commit(engine.drain(START))
     store.close()

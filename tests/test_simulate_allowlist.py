@@ -12,6 +12,7 @@ from flowwatch.engine import Engine
 from flowwatch.hubble import flow_pb2
 from flowwatch.identity import identity_of
 from flowwatch.model import Declared, Edge, Kind, Peer, Protocol, Square
+from flowwatch.receive import Batch
 from flowwatch.simulate.cases import CaseClass
 from flowwatch.simulate.traffic import Script
 from flowwatch.simulate.truth import Truth
@@ -34,7 +35,7 @@ def watched(seconds: float, rate: float, seed: int) -> tuple[Played, Engine]:
     engine = Engine(cluster="homelab", allowlist=allowlist(), active_for=1e9)
     messages = [event.message for event in run.events]
     for start in range(0, len(messages), 700):
-        engine.ingest(messages[start : start + 700], NOW + seconds)
+        engine.ingest(Batch("test", "test", messages[start : start + 700]), NOW + seconds)
     return run, engine
 
 

@@ -18,6 +18,7 @@ from flowwatch import report, sql
 from flowwatch.decode.native import NativeDecoder
 from flowwatch.engine import Engine
 from flowwatch.errors import QueryError, StoreError
+from flowwatch.receive import Batch
 from flowwatch.store import Store, claim, owner_of
 from tests.support.flowtext import parse
 
@@ -35,7 +36,7 @@ WINDOW = {"since": datetime(2026, 1, 1), "until": datetime(2027, 1, 1)}
 def fed(text: str = FLOWS) -> Engine:
     """An engine that took these flows."""
     engine = Engine(cluster="test", decoder=NativeDecoder())
-    engine.ingest([line.message for line in parse(text, START)], START)
+    engine.ingest(Batch("test", "test", [line.message for line in parse(text, START)]), START)
     return engine
 
 
@@ -88,7 +89,7 @@ def test_restored_engine_goes_on_with_the_same_numbers(tmp_path: Path) -> None:
     assert second.interner.identities == first.interner.identities
     assert second.interner.workloads == first.interner.workloads
     assert len(second.edges) == len(first.edges)
-    second.ingest([line.message for line in parse(FLOWS, START)], START)
+    second.ingest(Batch("test", "test", [line.message for line in parse(FLOWS, START)]), START)
     assert len(second.edges) == len(first.edges)
     for number in range(len(first.edges)):
         assert second.edges.edge(number) == first.edges.edge(number)

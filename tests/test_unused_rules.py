@@ -6,6 +6,7 @@ from pathlib import Path
 
 from flowwatch import allowlist, report, sql
 from flowwatch.engine import Engine
+from flowwatch.receive import Batch
 from flowwatch.store import Store
 from tests.support.flowtext import parse
 from tests.support.scenario import START
@@ -43,7 +44,7 @@ def test_policies_of_both_sides_are_used(tmp_path: Path) -> None:
     """The policy that lets it out and the policy that lets it in, in memory and in the query alike."""
     engine = Engine(cluster="test", allowlist=allowlist.parse(POLICIES, "policies.yaml", START))
     assert len(engine.unused_rules()) == 3
-    engine.ingest([line.message for line in parse(FLOW, START)], START)
+    engine.ingest(Batch("test", "test", [line.message for line in parse(FLOW, START)]), START)
     assert engine.unused_rules() == ("CiliumNetworkPolicy:shop/db",)
     store = Store(tmp_path / "a.duckdb")
     store.commit(engine.drain(START))

@@ -22,6 +22,7 @@ from flowwatch import alerts, allowlist, conditions
 from flowwatch.decode import Decoder
 from flowwatch.engine import Engine
 from flowwatch.model import Finding
+from flowwatch.receive import Batch
 from tests.support.flowtext import parse as parse_flows
 
 START = 1_780_000_000.0
@@ -91,7 +92,7 @@ def outcomes(path: Path, decoder: Callable[[], Decoder]) -> Iterator[tuple[str, 
     for name, at, expected in scenario.checks:
         while waiting and waiting[0].at <= at:
             line = waiting.pop(0)
-            counts = engine.ingest([line.message], START + line.at)
+            counts = engine.ingest(Batch("test", "test", [line.message]), START + line.at)
             classes.update(counts.classes)
             drops.update(counts.drops)
         findings = engine.current(START + at)
@@ -130,7 +131,7 @@ def _conditions(engine: Engine, declared: allowlist.Allowlist | None, now: float
     edges = engine.edges
     observed = conditions.observe(edges.rule.values, edges.last_forwarded.values, edges.last_dropped.values)
     wanted = conditions.declared(declared.rules if declared else ())
-    found = conditions.evaluate(wanted, observed, engine.coverage.ratio(), now)
+    found = conditions.evaluate(wanted, observed, engine.coverage.delivered(), now)
     return [f"{one.name} {one.status} {one.reason}" for one in found]
 
 
