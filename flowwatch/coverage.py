@@ -219,7 +219,7 @@ class Coverage:
         minutes = [(minute, key, amounts) for (minute, key), amounts in sorted(self._minutes.items())]
         gaps = self._gaps
         self._minutes, self._gaps = defaultdict(Minute), []
-        changed = [stored for node in self._nodes.values() if (stored := node.changed()) is not None]
+        changed = [stored for node in self._nodes.values() if (stored := node.changed(now)) is not None]
         return minutes, gaps, changed
 
     def restore(self, nodes: Iterable[StoredNode], windows: Iterable[Mapping[str, float]], begun: float | None) -> None:

@@ -42,6 +42,8 @@ class StoredNode:
     """Up to when (our clock) nothing was missed."""
     skew: float = 0.0
     """How far its clock is ahead of ours."""
+    at: float = 0.0
+    """When this was so."""
 
 
 @dataclass(slots=True)
@@ -182,14 +184,14 @@ class NodeLedger:
         fresh = self.sources and self.outage is None and now - self.booked < tail
         return self.since, self.booked if fresh else now
 
-    def changed(self) -> StoredNode | None:
-        """How it stands, if that is not what was last asked."""
-        proved = self.outage.start if self.outage else self.proved
-        now = StoredNode(self.cluster, self.name, self.since, self.gone, self.cursor, proved, self.skew)
-        if now == self._stored:
+    def changed(self, now: float) -> StoredNode | None:
+        """How it stands, if that can have changed since it was last asked."""
+        if self.gone and self._stored is not None and self._stored.gone:
             return None
-        self._stored = now
-        return now
+        proved = self.outage.start if self.outage else self.proved
+        stands = StoredNode(self.cluster, self.name, self.since, self.gone, self.cursor, proved, self.skew, now)
+        self._stored = stands
+        return stands
 
     def restore(self, stored: StoredNode) -> None:
         """Go on from what was stored: nobody has watched since."""

@@ -6,7 +6,15 @@ WITH expected AS (
         cluster,
         node,
         greatest(epoch($since::TIMESTAMP), since) AS start,
-        least(epoch($until::TIMESTAMP), CASE WHEN gone > 0 THEN gone ELSE epoch($until::TIMESTAMP) END) AS finish,
+        least(
+            epoch($until::TIMESTAMP),
+            CASE
+                WHEN gone > 0 THEN gone
+                -- The last seconds of a stream need no proof yet.
+                WHEN max(at) OVER () - proved < 45 THEN proved
+                ELSE max(at) OVER ()
+            END
+        ) AS finish,
         make_timestamp((cursor * 1000000)::BIGINT) AS last_flow
     FROM node_states
 ),
