@@ -85,6 +85,8 @@ class Arrivals:
             who = self.coverage.lose(batch.source, batch.cluster, node, event.source, event.num_events_lost, at, now)
             if who:
                 counts.lost[who] += event.num_events_lost
+            else:
+                counts.lost_false += event.num_events_lost
 
     def _fresh(self, batch: Batch, columns: Columns, counts: Counts, now: float) -> Columns:
         """Leave out flows that a server repeated; every flow, repeated or not, moves its node's books on."""
@@ -103,7 +105,9 @@ class Arrivals:
         for code in np.flatnonzero(first >= 0).tolist():
             name, time = names[code], int(newest[code]) / 1e9
             self.cursors.move(batch.source, batch.cluster, name, time)
-            self.coverage.received(batch.cluster, name, time, seconds.get(code, {}), now)
+            verdict = self.coverage.received(batch.cluster, name, time, seconds.get(code, {}), now)
+            counts.lost["unreported"] += verdict.unseen
+            counts.lost_false += verdict.false
         self._keys.append(RecentKeys(numbers[codes[fresh]], columns.time[fresh], key[fresh]))
         if fresh.all():
             return columns

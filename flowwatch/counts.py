@@ -42,6 +42,8 @@ class Counts:
     drops: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     """Denied connection attempts by (namespace, direction, reason)."""
     lost: Counter[str] = field(default_factory=Counter)
+    lost_false: int = 0
+    """Events reported as lost that were not."""
     seconds: dict[str, float] = field(default_factory=dict)
     last_flow: float = 0.0
     """Time of the newest flow, seconds."""

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from flowwatch.coverage_node import Gap, NodeLedger, Outage, StoredNode
+from flowwatch.coverage_seen import Verdict
 from flowwatch.coverage_windows import Windows, pieces
 from flowwatch.model import NodeCoverage
 from flowwatch.receive import Closed, Heard, Left, Listed, Notice, Opened, Shed
@@ -59,6 +60,8 @@ class Coverage:
         self.lost = dict.fromkeys(LOSS_SOURCES, 0)
         self.lost_false = 0
         """Events reported as lost that were not."""
+        self.gaps = 0
+        """Outages that could not be recovered."""
         self.begun = begun
         """Since when this ledger is kept; None before anything was told to it."""
         self._nodes: dict[Key, NodeLedger] = {}
@@ -134,8 +137,9 @@ class Coverage:
             self._give_up(node, outage, time)
             node.resume(min(max(node.ours(time), outage.start), outage.reopened), outage.reopened)
 
-    def received(self, cluster: str, name: str, newest: float, seconds: Mapping[int, int], now: float) -> None:
-        """Count fresh flows of a node by the second of their time; `newest` is the time of the newest."""
+    def received(self, cluster: str, name: str, newest: float, seconds: Mapping[int, int], now: float) -> Verdict:
+        """Count fresh flows of a node by the second of their time; `newest` is the time of the newest. Gives what
+        they show of the node's own count: losses that nobody reported, and reports that were false."""
         node = self._nodes[cluster, name]
         node.received(newest, now)
         for second, flows in seconds.items():
@@ -148,6 +152,7 @@ class Coverage:
             self._lose(node.key, UNREPORTED, verdict.unseen, newest)
         if verdict.false:
             self._false(node.key, verdict.false, newest)
+        return verdict
 
     def lose(self, source: str, cluster: str, name: str, who: int, events: int, at: float, now: float) -> str:
         """Count events that never reached us, by `flow.LostEventSource`; gives who lost them, or nothing where the
@@ -289,6 +294,7 @@ class Coverage:
 
     def _give_up(self, node: NodeLedger, outage: Outage, until: float) -> None:
         """Write down a gap that nothing will ever fill, up to this time of the node's."""
+        self.gaps += 1
         since = outage.cursor or node.theirs(outage.start)
         self._gaps.append(Gap(node.cluster, node.name, since, max(until, since), outage.reason))
 

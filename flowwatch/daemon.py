@@ -143,6 +143,7 @@ class Daemon:
         metrics.undecodable(counts.undecodable)
         for source, events in counts.lost.items():
             metrics.lost(source, events)
+        metrics.repeated(counts.repeated, counts.lost_false)
         for stage, seconds in counts.seconds.items():
             metrics.spent(stage, seconds)
         self._totals["flows"] += counts.flows
@@ -212,6 +213,7 @@ class Daemon:
             coverage=engine.coverage.share(watched_since, now),
             watched_since=watched_since,
             min_coverage=judge.min_coverage,
+            gaps=engine.coverage.gaps,
             lost_false=engine.coverage.lost_false,
             findings=tuple(findings),
             alerts=dict(self.alert_counts),

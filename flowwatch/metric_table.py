@@ -22,7 +22,14 @@ VERDICTS = ("forwarded", "dropped", "error", "audit", "redirected", "traced", "t
 EVENTS = ("drop", "policy-verdict", "trace", "l7", "socket", "other")
 DIRECTIONS = ("ingress", "egress", "unknown")
 SQUARES = tuple(str(square) for square in Square)
-LOSERS = ("perf_event_ring_buffer", "observer_events_queue", "hubble_ring_buffer", "flowwatch", "other")
+LOSERS = (
+    "perf_event_ring_buffer",
+    "observer_events_queue",
+    "hubble_ring_buffer",
+    "flowwatch",
+    "unreported",
+    "other",
+)
 STATUSES = ("True", "False", "Unknown")
 NODE_STATES = ("streaming", "unavailable")
 STAGES = ("decode", "intern", "classify", "judge", "store")
@@ -82,7 +89,11 @@ TABLE: tuple[Spec, ...] = (
     _counter("stream_failures_total", "Streams that failed or could not be opened."),
     _gauge("nodes", "Nodes known to the source, by whether their flows arrive.", state=NODE_STATES),
     _counter("lost_events_total", "Events lost, by who lost them.", source=LOSERS),
-    _gauge("coverage_ratio", "Share (0 to 1) of what happened that can be vouched for."),
+    _counter("lost_events_false_total", "Events reported as lost that were not, by the node's own count."),
+    _counter("repeated_flows_total", "Flows a server sent again after an interruption, left out."),
+    _gauge("coverage_ratio", "Share (0 to 1) of what happened lately that can be vouched for."),
+    _gauge("coverage_window_seconds", "Length of the time that flowwatch_coverage_ratio speaks of."),
+    _counter("coverage_gaps_total", "Interruptions of a node's flows that could not be recovered."),
     # What was found.
     _counter(
         "policy_drops_total",

@@ -69,6 +69,7 @@ class Metrics:
         self._namespaces: set[str] = set()
         self._reasons = set(POLICY_REASONS)
         self._newest = 0.0
+        self._gaps = 0
         self._followed = ReceiverStatus()
         for spec in TABLE:
             self._build(spec)
@@ -133,6 +134,11 @@ class Metrics:
         """Somebody reported that events were lost, or flowwatch itself gave some up."""
         self._counters["flowwatch_lost_events_total"].labels(_one_of(source, LOSERS, "other")).inc(count)
 
+    def repeated(self, flows: int, lost_false: int) -> None:
+        """A server repeated flows; events were reported as lost that were not."""
+        self._counters["flowwatch_repeated_flows_total"].inc(flows)
+        self._counters["flowwatch_lost_events_false_total"].inc(lost_false)
+
     def follow(self, status: ReceiverStatus) -> None:
         """Bring the counters of the stream up to a receiver's own totals.
 
@@ -185,6 +191,9 @@ class Metrics:
         set_ = {name.removeprefix(PREFIX): gauge for name, gauge in self._gauges.items()}
         set_["stream_up"].set(snapshot.stream == "streaming")
         set_["coverage_ratio"].set(snapshot.coverage)
+        set_["coverage_window_seconds"].set(max(snapshot.now - snapshot.watched_since, 0.0))
+        self._counters["flowwatch_coverage_gaps_total"].inc(max(snapshot.gaps - self._gaps, 0))
+        self._gaps = snapshot.gaps
         set_["store_pending_rows"].set(snapshot.pending_rows)
         set_["allowlist_rules"].set(snapshot.rules)
         set_["allowlist_valid"].set(not snapshot.allowlist_error)

@@ -256,6 +256,8 @@ class Snapshot:
     watched_since: float = 0.0
     min_coverage: float = 1.0
     """Below this nothing is said to be absent."""
+    gaps: int = 0
+    """Interruptions of a node's flows since the start that could not be recovered."""
     lost_false: int = 0
     """Events reported as lost that were not."""
     findings: tuple[Finding, ...] = ()

@@ -132,6 +132,9 @@ def status_json(snapshot: Snapshot, limit: int | None = None) -> dict[str, Json]
         "lost": plain(snapshot.lost),
         "nodes": [_node_json(node) for node in snapshot.nodes],
         "coverage": plain(snapshot.coverage),
+        "watched_since": rfc3339(snapshot.watched_since),
+        "gaps": snapshot.gaps,
+        "lost_false": snapshot.lost_false,
         "rules": snapshot.rules,
         "unused_rules": list(snapshot.unused_rules),
         "alerts": plain(snapshot.alerts),
@@ -155,6 +158,7 @@ def _node_json(node: NodeCoverage) -> dict[str, Json]:
         "flows": node.flows,
         "lost": node.lost,
         "last_flow": rfc3339(node.last_flow),
+        "reason": node.reason,
     }
 
 
