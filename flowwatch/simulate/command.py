@@ -16,8 +16,9 @@ import click
 from flowwatch.config_values import UnreadableValue, parse_duration
 from flowwatch.errors import FlowwatchError
 from flowwatch.simulate.cluster import make_cluster
+from flowwatch.simulate.endpoint import Tls
 from flowwatch.simulate.record import record
-from flowwatch.simulate.server import SimulatedHubble, Tls, limited
+from flowwatch.simulate.server import SimulatedHubble, limited
 from flowwatch.simulate.stage import Event
 from flowwatch.simulate.traffic import Script, plan, traffic
 from flowwatch.simulate.truth import Tally, Truth
