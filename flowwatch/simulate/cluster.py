@@ -15,7 +15,7 @@ from ipaddress import ip_address
 from random import Random
 from typing import TypeAlias
 
-from flowwatch.simulate.homelab import Component, Homelab, read_homelab
+from flowwatch.simulate.homelab import CLUSTER_NAME, Component, Homelab, read_homelab
 
 _SAFE = "bcdfghjklmnpqrstvwxz2456789"
 """What Kubernetes makes name suffixes of."""
@@ -33,6 +33,17 @@ class Node:
     ip6: str
     number: int
     control_plane: bool
+    cluster: str = CLUSTER_NAME
+
+    @property
+    def known_as(self) -> str:
+        """Its name in flows and to its peers: `cluster/node`, but bare in the cluster `default`."""
+        return self.name if self.cluster == CLUSTER_NAME else f"{self.cluster}/{self.name}"
+
+    @property
+    def server_name(self) -> str:
+        """The name its agent's certificate carries."""
+        return f"{self.name.replace('.', '-')}.{self.cluster.replace('.', '-')}.hubble-grpc.cilium.io"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -152,11 +163,11 @@ class Cluster:
         return tuple(dict.fromkeys(peer for peer in peers if "/" not in peer and "." in peer))
 
 
-def make_cluster(homelab: Homelab | None = None) -> Cluster:
+def make_cluster(homelab: Homelab | None = None, name: str = CLUSTER_NAME) -> Cluster:
     """Place the pods of every component and give everything its addresses and numbers."""
-    lab = homelab or read_homelab()
+    lab = homelab or read_homelab(name)
     nodes = tuple(
-        Node(machine.name, machine.address, _node_address6(machine.address), number, machine.control_plane)
+        Node(machine.name, machine.address, _node_address6(machine.address), number, machine.control_plane, name)
         for number, machine in enumerate(lab.machines)
     )
     workers = itertools.cycle([node for node in nodes if not node.control_plane])

@@ -51,7 +51,7 @@ def _compile(each: flow_pb2.FlowFilter) -> Callable[[Report], bool]:
             (not each.verdict or report.verdict in each.verdict)
             and (not each.event_type or any(_is_type(wanted, report) for wanted in each.event_type))
             and (not each.reply or reply in each.reply)
-            and (not each.node_name or report.node.name in each.node_name)
+            and (not each.node_name or report.node.known_as in each.node_name)
             and (not each.traffic_direction or report.direction in each.traffic_direction)
             and (not each.drop_reason_desc or (dropped and report.drop in each.drop_reason_desc))
         )

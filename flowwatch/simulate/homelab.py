@@ -93,27 +93,27 @@ class Homelab:
     lookups: Mapping[str, tuple[str, ...]]
 
 
-def read_homelab() -> Homelab:
-    """The cluster that ships with the package."""
+def read_homelab(cluster: str = CLUSTER_NAME) -> Homelab:
+    """The cluster that ships with the package, under a name."""
     text = resources.files("flowwatch.simulate").joinpath("homelab.yaml").read_text(encoding="utf-8")
     document: dict[str, dict[str, Any]] = yaml.safe_load(text)
     machines = tuple(
         Machine(name, entry["address"], entry.get("control-plane", False)) for name, entry in document["nodes"].items()
     )
-    components = {component.ref: component for component in _components(document)}
+    components = {component.ref: component for component in _components(document, cluster)}
     lookups = {pattern: tuple(names.split()) for pattern, names in document["lookups"].items()}
     return Homelab(machines, components, lookups)
 
 
-def _components(document: Mapping[str, Mapping[str, Any]]) -> Iterator[Component]:
+def _components(document: Mapping[str, Mapping[str, Any]], cluster: str) -> Iterator[Component]:
     for namespace, entries in document.items():
         if namespace in _SECTIONS:
             continue
         for name, entry in entries.items():
-            yield _component(namespace, name, entry)
+            yield _component(namespace, name, entry, cluster)
 
 
-def _component(namespace: str, name: str, entry: Mapping[str, Any]) -> Component:
+def _component(namespace: str, name: str, entry: Mapping[str, Any], cluster: str) -> Component:
     kind, _, workload = entry["workload"].partition("/")
     replicas = entry.get("replicas", 1)
     return Component(
@@ -121,7 +121,7 @@ def _component(namespace: str, name: str, entry: Mapping[str, Any]) -> Component
         name=name,
         kind=kind,
         workload=workload,
-        labels=_labels(namespace, entry.get("account", workload), entry["labels"]),
+        labels=_labels(namespace, entry.get("account", workload), entry["labels"], cluster),
         policy=entry.get("policy", name),
         replicas=0 if replicas == "nodes" else replicas,
         nodes=tuple(entry.get("nodes", ())),
@@ -133,11 +133,11 @@ def _component(namespace: str, name: str, entry: Mapping[str, Any]) -> Component
     )
 
 
-def _labels(namespace: str, account: str, labels: Mapping[str, str]) -> tuple[str, ...]:
+def _labels(namespace: str, account: str, labels: Mapping[str, str], cluster: str) -> tuple[str, ...]:
     """The component's labels with those Cilium adds to every pod."""
     added = {
         "io.cilium.k8s.namespace.labels.kubernetes.io/metadata.name": namespace,
-        "io.cilium.k8s.policy.cluster": CLUSTER_NAME,
+        "io.cilium.k8s.policy.cluster": cluster,
         "io.cilium.k8s.policy.serviceaccount": account,
         "io.kubernetes.pod.namespace": namespace,
     }

@@ -122,7 +122,7 @@ class Press:
             _between(report).SerializeToString(),
             _after(report).SerializeToString(),
         )
-        envelope = observer_pb2.GetFlowsResponse(node_name=report.node.name).SerializeToString() + _RESPONSE_TIME
+        envelope = observer_pb2.GetFlowsResponse(node_name=report.node.known_as).SerializeToString() + _RESPONSE_TIME
         return Template(report, parts, envelope, sum(map(len, parts)) + _FIXED)
 
 
@@ -148,7 +148,7 @@ def _between(report: Report) -> flow_pb2.Flow:
     """Fields between the endpoints and the uuid."""
     flow = flow_pb2.Flow(
         Type={L7: flow_pb2.L7, SOCKET: flow_pb2.SOCK}.get(report.event, flow_pb2.L3_L4),
-        node_name=report.node.name,
+        node_name=report.node.known_as,
         source_names=report.source_names,
         destination_names=report.destination_names,
         reply=bool(report.reply),
@@ -258,15 +258,23 @@ def node_status(state: relay_pb2.NodeState, names: list[str], time: int, message
 
 
 def lost_events(
-    source: flow_pb2.LostEventSource, node: str, count: int, first: int, last: int, cpu: int | None = None
+    source: flow_pb2.LostEventSource,
+    node: str,
+    count: int,
+    first: int,
+    last: int,
+    cpu: int | None = None,
+    *,
+    dated: bool = True,
 ) -> bytes:
-    """A node's word that events were lost between two times; dated `last`."""
+    """A node's word that events were lost between two times; not `dated`: servers before 1.19 do not say them."""
     response = observer_pb2.GetFlowsResponse(
         lost_events=flow_pb2.LostEvent(source=source, num_events_lost=count), node_name=node
     )
     if cpu is not None:
         response.lost_events.cpu.value = cpu
-    response.lost_events.first.FromNanoseconds(first)
-    response.lost_events.last.FromNanoseconds(last)
+    if dated:
+        response.lost_events.first.FromNanoseconds(first)
+        response.lost_events.last.FromNanoseconds(last)
     response.time.FromNanoseconds(last)
     return response.SerializeToString()

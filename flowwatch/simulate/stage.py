@@ -8,7 +8,7 @@ same bytes.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import NamedTuple, TypeAlias
@@ -34,7 +34,7 @@ class Event(NamedTuple):
     """One message: when (ns since the epoch), from which node, its bytes, and why it exists.
 
     `template` is None for anything but a flow. `opens`: it is the first flow of a connection.
-    `lost` is what a LostEvent counts.
+    `lost` is what a LostEvent counts. `due` is when it happens; `time` is that by the node's clock.
     """
 
     time: int
@@ -45,6 +45,7 @@ class Event(NamedTuple):
     case: Case | None = None
     opens: bool = False
     lost: int = 0
+    due: int = 0
 
 
 Ports: TypeAlias = tuple[bytes, bytes, bytes, bytes]
@@ -54,8 +55,9 @@ _Due: TypeAlias = tuple[int, int, Beat, Ports, Case | None, bool]
 class Stage:
     """Plays connections and yields their flows when they are due. One thread uses it."""
 
-    def __init__(self, cluster: Cluster, seed: int) -> None:
+    def __init__(self, cluster: Cluster, seed: int, skews: Mapping[str, int] | None = None) -> None:
         self.cluster = cluster
+        self._skews = skews or {}
         self.random = Random(f"traffic {seed}")
         self.narrator = Narrator(Press(Views(cluster)))
         self.names = Names()
@@ -165,14 +167,16 @@ class Stage:
 
     def due(self, now: int) -> Iterator[Event]:
         """The flows that are due up to `now`, oldest first."""
-        heap, bits = self._due, self._uuids.getrandbits
+        heap, bits, skews = self._due, self._uuids.getrandbits, self._skews
         while heap and heap[0][0] <= now:
             time, _, beat, ports, case, opens = heapq.heappop(heap)
             uuid = _uuid(bits(128))
             template = beat.template
             l4 = layer4(beat.kind, ports[beat.way] + beat.inside)
-            message = template.stamp(time, uuid, l4)
-            yield Event(time, template.report.node.name, message, template, uuid, case, opens)
+            node = template.report.node.name
+            told = time + skews[node] if node in skews else time
+            message = template.stamp(told, uuid, l4)
+            yield Event(told, node, message, template, uuid, case, opens, due=time)
 
 
 def _uuid(bits: int) -> str:

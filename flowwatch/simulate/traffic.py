@@ -19,7 +19,7 @@ from flowwatch.errors import FlowwatchError
 from flowwatch.hubble import flow_pb2, relay_pb2
 from flowwatch.model import Protocol, Square
 from flowwatch.simulate.beats import SECOND
-from flowwatch.simulate.cluster import Cluster
+from flowwatch.simulate.cluster import Cluster, Node
 from flowwatch.simulate.expected import expected
 from flowwatch.simulate.messages import RELAY_NAME, lost_events, node_status
 from flowwatch.simulate.noise import traps
@@ -36,6 +36,12 @@ _LOST_BY = (
     flow_pb2.PERF_EVENT_RING_BUFFER,
     flow_pb2.OBSERVER_EVENTS_QUEUE,
 )
+LOSERS = {
+    "ring": flow_pb2.HUBBLE_RING_BUFFER,
+    "perf": flow_pb2.PERF_EVENT_RING_BUFFER,
+    "queue": flow_pb2.OBSERVER_EVENTS_QUEUE,
+}
+"""Short names of those who lose events."""
 
 
 class Tick(NamedTuple):
@@ -51,18 +57,26 @@ class Script:
 
     No new violation begins `violations_for` seconds after the start (None: they go on). `lost`
     events are reported lost in all. `failing_node` falls silent `failing_after` seconds after it.
+    `lose` pairs who loses events (`ring`, `perf`, `queue`) with how many a second each node reports;
+    `skew` pairs nodes with the seconds by which their clocks are ahead.
     """
 
     violations_for: float | None = None
     lost: int = 0
     failing_node: str = ""
     failing_after: float = 10.0
+    lose: tuple[tuple[str, float], ...] = ()
+    skew: tuple[tuple[str, float], ...] = ()
 
     def check(self, cluster: Cluster) -> None:
         """Raise FlowwatchError if it cannot happen in a cluster."""
         known = [node.name for node in cluster.nodes]
-        if self.failing_node and self.failing_node not in known:
-            raise FlowwatchError(f"there is no node {self.failing_node!r}; the nodes are {', '.join(known)}")
+        for name in (self.failing_node, *(node for node, _ in self.skew)):
+            if name and name not in known:
+                raise FlowwatchError(f"there is no node {name!r}; the nodes are {', '.join(known)}")
+        for name, _ in self.lose:
+            if name not in LOSERS:
+                raise FlowwatchError(f"{name!r} loses no events; it is one of {', '.join(LOSERS)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +126,8 @@ class Run:
 
     def __init__(self, cluster: Cluster, seed: int, start: int, script: Script, scenes: Scenes) -> None:
         script.check(cluster)
-        self._stage = Stage(cluster, seed)
+        self._skews = {node: int(seconds * SECOND) for node, seconds in script.skew}
+        self._stage = Stage(cluster, seed, self._skews)
         self._script = script
         self._start = start
         self._random = Random(f"choices {seed}")
@@ -137,7 +152,7 @@ class Run:
 
     def events(self, ticks: Iterable[Tick]) -> Iterator[Event]:
         """What happens, tick by tick."""
-        bulletins = heapq.merge(self._losses(), self._failure(), key=lambda event: event.time)
+        bulletins = heapq.merge(self._losses(), self._failure(), self._rates(), key=lambda event: event.due)
         bulletin = next(bulletins, None)
         failing = self._script.failing_node
         fails_at = self._start + int(self._script.failing_after * SECOND)
@@ -146,10 +161,10 @@ class Run:
             self._advance(before, tick)
             before = tick.time
             for event in self._stage.due(tick.time):
-                while bulletin is not None and bulletin.time <= event.time:
+                while bulletin is not None and bulletin.due <= event.due:
                     yield bulletin
                     bulletin = next(bulletins, None)
-                if event.node != failing or event.time < fails_at:
+                if event.node != failing or event.due < fails_at:
                     yield event
 
     def _advance(self, before: int, tick: Tick) -> None:
@@ -186,13 +201,27 @@ class Run:
             if not count:
                 return
             at = self._start + _FIRST_LOSS + number * _LOSS_EVERY
-            node, source = nodes[(2 * number + 3) % len(nodes)].name, _LOST_BY[number % len(_LOST_BY)]
-            cpu = None if source == flow_pb2.HUBBLE_RING_BUFFER else number % 4
-            yield Event(at, node, lost_events(source, node, count, at - SECOND, at, cpu), lost=count)
+            yield self._lost(nodes[(2 * number + 3) % len(nodes)], _LOST_BY[number % len(_LOST_BY)], count, at, number)
+
+    def _rates(self) -> Iterator[Event]:
+        """Reports of events that are lost all the time, once a second by each node and each who loses some."""
+        nodes, reported = self._stage.cluster.nodes, dict.fromkeys(self._script.lose, 0)
+        for second in itertools.count(1) if reported else ():
+            for (name, rate), before in reported.items():
+                count = int(rate * second) - before
+                reported[name, rate] = before + count
+                for node in nodes if count else ():
+                    yield self._lost(node, LOSERS[name], count, self._start + second * SECOND, second)
+
+    def _lost(self, node: Node, source: flow_pb2.LostEventSource, count: int, at: int, number: int) -> Event:
+        cpu = None if source == flow_pb2.HUBBLE_RING_BUFFER else number % 4
+        told = at + self._skews.get(node.name, 0)
+        message = lost_events(source, node.known_as, count, told - SECOND, told, cpu)
+        return Event(told, node.name, message, lost=count, due=at)
 
     def _failure(self) -> Iterator[Event]:
         if self._script.failing_node:
             at = self._start + int(self._script.failing_after * SECOND)
             message = "rpc error: code = Unavailable desc = error reading from server: EOF"
-            status = node_status(relay_pb2.NODE_UNAVAILABLE, [self._script.failing_node], at, message)
-            yield Event(at, RELAY_NAME, status)
+            names = [node.known_as for node in self._stage.cluster.nodes if node.name == self._script.failing_node]
+            yield Event(at, RELAY_NAME, node_status(relay_pb2.NODE_UNAVAILABLE, names, at, message), due=at)

@@ -11,7 +11,6 @@ from functools import lru_cache
 
 from flowwatch.hubble import flow_pb2
 from flowwatch.simulate.cluster import Cluster, Gateway, Health, Host, Node, Outside, Party, Pod
-from flowwatch.simulate.homelab import CLUSTER_NAME
 
 _FIRST_LOCAL_IDENTITY = 1 << 24
 _HOST, _HEALTH, _REMOTE_NODE, _KUBE_APISERVER, _INGRESS, _WORLD_IPV4, _WORLD_IPV6 = 1, 4, 6, 7, 8, 9, 10
@@ -64,7 +63,7 @@ def _pod(pod: Pod, node: Node) -> flow_pb2.Endpoint:
         namespace=component.namespace,
         labels=component.labels,
         pod_name=pod.name,
-        cluster_name=CLUSTER_NAME,
+        cluster_name=pod.node.cluster,
     )
     if pod.node == node:
         endpoint.ID = pod.endpoint
