@@ -132,6 +132,11 @@ class Arrivals:
             np.concatenate([each.key for each in keys]),
         ), forget
 
+    def renew(self) -> None:
+        """Forget what the store has: the next drain hands over everything known of the streams."""
+        self.cursors.renew()
+        self._keys = [RecentKeys(np.full(len(time), node), time, key) for node, time, key in self._replays.remembered()]
+
     def restore(self, recent: RecentKeys) -> None:
         """Recognise flows that an earlier run stored; they come ordered by node and time."""
         for node in np.unique(recent.node).tolist():

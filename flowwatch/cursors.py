@@ -79,6 +79,14 @@ class Cursors:
         changed, self._changed = self._changed, {}
         return list(changed.values())
 
+    def renew(self) -> None:
+        """Hand all cursors over again at the next `drain`."""
+        for source, times in self._times.items():
+            for (cluster, node), time in times.items():
+                self._changed[source, cluster, node] = Cursor(source, cluster, node, time)
+        for source, place in self._positions.items():
+            self._changed[source, place.cluster, ""] = place
+
     def restore(self, cursors: Iterable[Cursor], begun: float | None) -> None:
         """Go on from what was stored."""
         if begun is not None:

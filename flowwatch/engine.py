@@ -65,7 +65,7 @@ class Engine:
         self.arrivals = Arrivals(decoder or best_decoder(), self.interner.node)
         self.edges = Edges(self.interner, self._allowlist)
         self.findings = Findings(self.edges, cluster, settle, active_for, clusters)
-        self._active_for = active_for
+        self._cluster, self._active_for = cluster, active_for
         self._classifier = Classifier()
         self.rules = self._allowlist.rules
         self._rules_pending = True
@@ -255,7 +255,8 @@ class Engine:
 
     def restore(self, restored: Restored, now: float) -> None:
         """Go on from what an earlier run stored: the same numbers, the same names, the edges and their totals."""
-        self.interner.restore(restored.nodes, restored.identities, restored.policies, restored.next_peer)
+        nodes = [(number, cluster or self._cluster, name) for number, cluster, name in restored.nodes]
+        self.interner.restore(nodes, restored.identities, restored.policies, restored.next_peer)
         for row in restored.edges.to_pylist():
             client = self.interner.stored_party(row["client_identity"], row["client_ip"], (), server=False)
             names = tuple(row["server_names"])
@@ -271,6 +272,13 @@ class Engine:
         self.cursors.restore(streams.cursors, begun)
         self.coverage.restore(streams.nodes, streams.windows, begun)
         self._all_edges_pending = True  # the allowlist may have changed while nobody was looking
+
+    def renew(self) -> None:
+        """Forget what the store has: the next drain hands over everything known, for a new and empty file."""
+        self.interner.renew()
+        self.arrivals.renew()
+        self._rules_pending = self._all_edges_pending = True
+        self._written = {}
 
     def shed(self, limit: int) -> int:
         """Give up the oldest undrained flow rows beyond `limit` rows; how many went. Their edges stay counted."""

@@ -9,6 +9,7 @@ what its server could still have: as many flows as its ring holds, and some more
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -74,6 +75,12 @@ class Replays:
     def __len__(self) -> int:
         """Keys remembered now."""
         return sum(each.size for each in self._nodes.values())
+
+    def remembered(self) -> Iterator[tuple[int, Ints, Keys]]:
+        """All that is remembered, in pieces: a node, the times and keys of some of its flows."""
+        for node, each in self._nodes.items():
+            for time, key in each.chunks:
+                yield node, time, key
 
     def oldest(self) -> dict[int, int]:
         """For each node the time before which nothing is remembered."""

@@ -1,2 +1,2 @@
 -- Append gaps; `batch` is an Arrow table.
-INSERT INTO gaps SELECT * FROM batch
+INSERT INTO gaps BY NAME SELECT * FROM batch

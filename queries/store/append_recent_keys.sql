@@ -1,2 +1,2 @@
 -- Append recent_keys; `batch` is an Arrow table.
-INSERT INTO recent_keys SELECT * FROM batch
+INSERT INTO recent_keys BY NAME SELECT * FROM batch
