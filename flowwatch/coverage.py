@@ -237,7 +237,7 @@ class Coverage:
             known = self._nodes.get((str(row["cluster"]), str(row["node"])))
             if known is None:
                 continue
-            at = float(row["at"])
+            at = float(row["start"])
             self._windows.cover(known.number, at, at + row["covered"])
             self._windows.count(known.number, at, flows=int(row["flows"]), lost=int(row["lost"]))
 

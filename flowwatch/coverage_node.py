@@ -42,7 +42,7 @@ class StoredNode:
     """Up to when (our clock) nothing was missed."""
     skew: float = 0.0
     """How far its clock is ahead of ours."""
-    at: float = 0.0
+    noted: float = 0.0
     """When this was so."""
 
 

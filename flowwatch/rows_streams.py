@@ -80,10 +80,10 @@ def stream_rows(arrivals: Arrivals, now: float) -> dict[str, pa.Table]:
     if nodes:
         second = pa.float64()
         tables["replace_node_states"] = table(
-            [(each.cluster, each.node, each.since, each.gone, each.cursor, each.proved, each.skew, each.at)
+            [(each.cluster, each.node, each.since, each.gone, each.cursor, each.proved, each.skew, each.noted)
              for each in nodes],
             cluster=pa.string(), node=pa.string(), since=second, gone=second, cursor=second, proved=second,
-            skew=second, at=second,
+            skew=second, noted=second,
         )  # fmt: skip
     return tables
 

@@ -296,7 +296,7 @@ def test_after_a_restart_nobody_was_watching() -> None:
         before.flows(at)
     _, _, nodes = before.drain(T0 + 30)
     ledger = Ledger()
-    ledger.restore(nodes, [{"cluster": "c", "node": "a", "at": T0, "covered": 30, "flows": 30, "lost": 0}], T0)
+    ledger.restore(nodes, [{"cluster": "c", "node": "a", "start": T0, "covered": 30, "flows": 30, "lost": 0}], T0)
     assert [(node.streaming, node.reason) for node in ledger.nodes()] == [(False, "flowwatch was not running")]
     assert ledger.share(T0, T0 + 60) == pytest.approx(0.5)
     ledger.open(60, "a", since=T0 + 25)

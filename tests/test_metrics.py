@@ -249,6 +249,8 @@ def test_observe_mirrors_a_snapshot() -> None:
             squares={"expected": 40, Square.UNEXPECTED: 2},
             nodes=(NodeCoverage("homelab", "a", True, 5, 0, NOON), NodeCoverage("homelab", "b", False, 0, 0, 0.0)),
             coverage=0.5,
+            watched_since=NOON - 60,
+            gaps=2,
             findings=(finding(), finding("shop/web", "shop/db"), finding(square=Square.BLOCKED)),
             alerts={"firing": 3},
             rules=21,
@@ -259,6 +261,9 @@ def test_observe_mirrors_a_snapshot() -> None:
     shown = {
         ("stream_up", ()): 1,
         ("coverage_ratio", ()): 0.5,
+        ("coverage_window_seconds", ()): 60,
+        ("coverage_gaps_total", ()): 2,
+        ("store_up", ()): 1,
         ("nodes", ("streaming",)): 1,
         ("nodes", ("unavailable",)): 1,
         ("edges", ("expected",)): 40,
@@ -284,10 +289,13 @@ def test_observe_mirrors_a_snapshot() -> None:
             flows=100,
             flows_per_second=0.0,
             coverage=0.0,
+            watched_since=NOON,
+            gaps=2,
+            store_error="disk full",
             allowlist_error="allowlist.yaml:3: rules[0].ports: not a port",
         )
     )
-    assert moved(metrics) == {}
+    assert moved(metrics) == {("coverage_gaps_total", ()): 2}
 
 
 def test_store_allowlist_and_findings() -> None:

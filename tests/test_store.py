@@ -89,7 +89,8 @@ def test_restored_engine_goes_on_with_the_same_numbers(tmp_path: Path) -> None:
     assert second.interner.identities == first.interner.identities
     assert second.interner.workloads == first.interner.workloads
     assert len(second.edges) == len(first.edges)
-    second.ingest(Batch("test", "test", [line.message for line in parse(FLOWS, START)]), START)
+    assert second.ingest(Batch("test", "test", [line.message for line in parse(FLOWS, START)]), START).repeated == 5
+    second.ingest(Batch("test", "test", [line.message for line in parse(FLOWS, START + 60)]), START + 60)
     assert len(second.edges) == len(first.edges)
     for number in range(len(first.edges)):
         assert second.edges.edge(number) == first.edges.edge(number)

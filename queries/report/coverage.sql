@@ -11,8 +11,8 @@ WITH expected AS (
             CASE
                 WHEN gone > 0 THEN gone
                 -- The last seconds of a stream need no proof yet.
-                WHEN max(at) OVER () - proved < 45 THEN proved
-                ELSE max(at) OVER ()
+                WHEN max(noted) OVER () - proved < 45 THEN proved
+                ELSE max(noted) OVER ()
             END
         ) AS finish,
         make_timestamp((cursor * 1000000)::BIGINT) AS last_flow

@@ -1,0 +1,2 @@
+-- Every node has a cluster.
+ALTER TABLE nodes ALTER cluster SET NOT NULL

@@ -1,0 +1,2 @@
+-- What was counted before is taken over.
+DROP TABLE coverage_before
