@@ -16,12 +16,29 @@ from flowwatch.declared import DeclaredFiles
 from flowwatch.engine import Engine
 from flowwatch.model import Snapshot
 from flowwatch.receive import Receiver
-from flowwatch.receive.relay import RelayReceiver
+from flowwatch.receive.sources import receiver_for
 from flowwatch.service import Service
 from flowwatch.store import Store, claim
 
 OVERLAP = 10.0
 """Seconds: nodes' flows reach us out of order by less than this."""
+
+
+class _Newest:
+    """Every stream goes on from the newest flow of all."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def since(self, source: str) -> float | None:
+        """A little before the newest flow."""
+        del source
+        return self._engine.newest - OVERLAP if self._engine.newest else None
+
+    def position(self, source: str) -> str:
+        """Not known."""
+        del source
+        return ""
 
 
 @contextmanager
@@ -43,9 +60,7 @@ def running(
         )
         engine.restore(store.restore(), now)
         # A stream that is opened again asks for what it missed; the engine leaves out what it had.
-        source = receiver or RelayReceiver(
-            config.hubble, since=lambda: engine.newest - OVERLAP if engine.newest else None
-        )
+        source = receiver or receiver_for(config, _Newest(engine), clock)
         daemon = Daemon(config, source, store, engine, files, clock=clock)
         with Service(daemon, config, clock) as service, claim(config.store.path, service.address):
             daemon.start()

@@ -124,10 +124,10 @@ class Daemon:
 
     def _ingest(self) -> None:
         tick = commit = look = self._clock()
-        for messages in self._receiver.batches():
+        for batch in self._receiver.batches():
             now = self._beat["ingest"] = self._clock()
-            if messages:
-                self._note(self._engine.ingest(messages, now))
+            if batch.messages:
+                self._note(self._engine.ingest(batch.messages, now))
             self._engine.coverage.interrupted = self._receiver.status.state != "streaming"
             settings = self.config.store
             if now - commit >= settings.commit_interval or self._engine.pending_rows >= settings.commit_rows:

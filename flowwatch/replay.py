@@ -47,10 +47,10 @@ def replay(
     so far. Rows go to `store` where one is given, and nowhere else."""
     result = Replayed()
     undecodable = 0
-    for messages in receiver.batches():
-        if not messages:
+    for batch in receiver.batches():
+        if not batch.messages:
             continue
-        counts = engine.ingest(messages, engine.newest)
+        counts = engine.ingest(batch.messages, engine.newest)
         result.messages += counts.messages
         result.flows += counts.flows
         undecodable += counts.undecodable
