@@ -16,13 +16,10 @@ from flowwatch.declared import DeclaredFiles
 from flowwatch.engine import Engine
 from flowwatch.model import Snapshot
 from flowwatch.receive import Receiver
-from flowwatch.receive.relay import RelayReceiver
+from flowwatch.receive.sources import receiver_for
 from flowwatch.service import Service
 from flowwatch.store import claim
 from flowwatch.store_begin import begin
-
-OVERLAP = 10.0
-"""Seconds: nodes' flows reach us out of order by less than this."""
 
 
 @contextmanager
@@ -36,17 +33,17 @@ def running(
     allowlist = files.load(now)
     store, restored = begin(config.store.path, config.store.memory_limit, clock)
     try:
+        clusters = tuple(dict.fromkeys(source.cluster for source in config.every_source))
         engine = Engine(
             cluster=config.cluster,
+            clusters=clusters if len(clusters) > 1 else (),
             allowlist=allowlist,
             settle=config.judge.settle,
             active_for=config.judge.active_for,
         )
         engine.restore(restored, now)
         # A stream that is opened again asks for what it missed; the engine leaves out what it had.
-        source = receiver or RelayReceiver(
-            config.hubble, since=lambda: engine.newest - OVERLAP if engine.newest else None
-        )
+        source = receiver or receiver_for(config, engine.cursors, clock)
         daemon = Daemon(config, source, store, engine, files, clock=clock)
         with Service(daemon, config, clock) as service, claim(config.store.path, service.address):
             daemon.start()

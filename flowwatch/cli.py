@@ -194,7 +194,7 @@ def config_group() -> None:
 def config_check(path: Path | None) -> None:
     """Say everything that is wrong with the configuration and the allowlist it names."""
     settings = config.load(path, os.environ)
-    if problems := tls_problems(settings.hubble):
+    if problems := [problem for source in settings.every_source for problem in tls_problems(source.hubble)]:
         raise ConfigError(problems)
     allowlist = read(settings.allowlist, time.time(), settings.policy)
     rules = plural(len(allowlist.rules), "rule") if allowlist else "no allowlist"

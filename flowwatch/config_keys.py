@@ -16,7 +16,7 @@ from dataclasses import MISSING, dataclass
 from itertools import pairwise
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
-from flowwatch.config_values import Kind
+from flowwatch.config_values import Kind, UnreadableValue, quote
 
 T = TypeVar("T")
 
@@ -36,11 +36,15 @@ class Key:
     """The key holds a list; its value is a tuple."""
     names: Kind | None = None
     """The kind of a map's own keys; None when the key does not hold a map."""
+    entry: type | None = None
+    """The dataclass of each item of a list of sections; None when the items are values."""
+    dissolved: int = 0
+    """How many sections it stands in without their being written."""
 
     @property
     def path(self) -> tuple[str, ...]:
         """The parts of the name; a final underscore only keeps Python's own words apart."""
-        return tuple(attribute.rstrip("_") for attribute in self.attributes)
+        return tuple(attribute.rstrip("_") for attribute in self.attributes[self.dissolved :])
 
     @property
     def name(self) -> str:
@@ -78,13 +82,21 @@ def keys_of(settings: type, above: tuple[str, ...] = ()) -> Iterator[Key]:
             yield from keys_of(hint, attributes)
         elif field.compare:
             default = field.default if field.default_factory is MISSING else field.default_factory()
-            if get_origin(hint) is tuple:
+            item = get_args(hint)[0] if get_origin(hint) is tuple else None
+            if get_origin(item) is None and dataclasses.is_dataclass(item):
+                yield Key(attributes, _section_kind(field.name), default, repeated=True, entry=cast(type, item))
+            elif get_origin(hint) is tuple:
                 yield Key(attributes, _kind(get_args(hint)[0]), default, repeated=True)
             elif get_origin(hint) is Mapping:
                 names, values = get_args(hint)
                 yield Key(attributes, _kind(values), default, names=_kind(names))
             else:
                 yield Key(attributes, _kind(hint), default)
+
+
+def entry_keys(entry: type) -> tuple[Key, ...]:
+    """The keys of one item of a list of sections; the sections within it are not written."""
+    return tuple(dataclasses.replace(key, dissolved=min(1, len(key.attributes) - 1)) for key in keys_of(entry))
 
 
 def documentation(settings: type) -> dict[str, str]:
@@ -116,6 +128,13 @@ def build(settings: type[T], values: Mapping[tuple[str, ...], Any], above: tuple
         elif attributes in values:
             arguments[field.name] = values[attributes]
     return settings(**arguments)
+
+
+def _section_kind(name: str) -> Kind:
+    def parse(text: str) -> Any:
+        raise UnreadableValue(f"{quote(text)} is not a mapping")
+
+    return Kind(name.removesuffix("s"), "a mapping", parse)
 
 
 def _kind(hint: Any) -> Kind:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flowwatch.config_keys import PREFIX, Key
+from flowwatch.config_keys import PREFIX, Key, build, entry_keys
 from flowwatch.config_values import Kind, UnreadableValue, closest, mask, quote
 from flowwatch.errors import Problem
 from flowwatch.yamlmarks import Marked, load_documents
@@ -85,7 +85,8 @@ def read_file(path: Path, keys: Sequence[Key], reading: Reading) -> None:
 
 
 def read_environment(env: Mapping[str, str], keys: Sequence[Key], reading: Reading) -> None:
-    """Add what the environment says: one variable per key, lists as `a,b`, maps as `k=v,k=v`.
+    """Add what the environment says: one variable per key, lists as `a,b`, maps as `k=v,k=v`,
+    lists of sections as YAML.
 
     Relative paths stay as they are. Variables that Kubernetes sets for Services are not ours.
     """
@@ -113,6 +114,9 @@ class _FileReader:
     def read(self, root: Marked) -> None:
         self._section(root, ())
 
+    def entries(self, key: Key, root: Marked) -> None:
+        self._value(key, root)
+
     def _section(self, section: Marked, above: tuple[str, ...]) -> None:
         if section.is_null:
             return
@@ -134,6 +138,8 @@ class _FileReader:
         value: Any
         if key.names is not None:
             value = self._map(key, key.names, place)
+        elif key.entry is not None:
+            value = self._entries(key, key.entry, place)
         elif key.repeated:
             value = self._list(key, place)
         else:
@@ -148,6 +154,23 @@ class _FileReader:
             return (self._scalar(key.kind, place),)
         self._problems.append(place.problem("is not a list", f"expected a list; each item is {key.kind.expected}"))
         return ()
+
+    def _entries(self, key: Key, entry: type, place: Marked) -> tuple[Any, ...]:
+        keys = entry_keys(entry)
+        if not place.is_list:
+            known = ", ".join(dict.fromkeys(each.path[0] for each in keys))
+            self._problems.append(place.problem("is not a list", f"expected a list of mappings with the keys {known}"))
+        return tuple(
+            self._entry(f"{key.name}[{index}]", entry, keys, element) for index, element in enumerate(place.elements())
+        )
+
+    def _entry(self, name: str, entry: type, keys: Sequence[Key], place: Marked) -> Any:
+        inner = Reading()
+        if place.is_null:
+            self._problems.append(place.problem("has no value", "expected a mapping"))
+        _FileReader(self._directory, keys, inner, self._problems).read(place)
+        self._reading.origins |= {f"{name}.{below}": origin for below, origin in inner.origins.items()}
+        return build(entry, inner.values)
 
     def _map(self, key: Key, names: Kind, place: Marked) -> dict[str, Any]:
         if place.is_mapping:
@@ -186,6 +209,9 @@ class _FileReader:
 
 def _read_variable(key: Key, variable: str, text: str, reading: Reading) -> None:
     origin = Origin(f"{_ENVIRONMENT}: {variable}")
+    if key.entry is not None:
+        _read_entries(key, origin, text, reading)
+        return
     parts = [part.strip() for part in text.split(",")] if text.strip() else []
     try:
         if key.names is not None:
@@ -198,6 +224,20 @@ def _read_variable(key: Key, variable: str, text: str, reading: Reading) -> None
         reading.problems.append(Problem(origin.file, 0, key.name, str(error), hint=_expected(key.kind, error)))
     else:
         reading.accept(key, value, origin)
+
+
+def _read_entries(key: Key, origin: Origin, text: str, reading: Reading) -> None:
+    """Sections do not fit on one line in any other way: the variable holds what would stand in the file."""
+    loaded = load_documents(text, origin.file)
+    problems = list(loaded.problems)
+    if loaded.documents:
+        _FileReader(Path(), [key], reading, problems).entries(key, loaded.documents[0])
+    elif not problems:
+        reading.accept(key, (), origin)
+    problems += [document.problem("a second document: the list is one") for document in loaded.documents[1:]]
+    reading.problems += [
+        _masked(dataclasses.replace(problem, field=f"{key.name}{problem.field}")) for problem in problems
+    ]
 
 
 def _read_pair(key: Key, names: Kind, text: str) -> tuple[Any, Any]:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import yaml
 
-from flowwatch.config_keys import Key, documentation
+from flowwatch.config_keys import Key, documentation, entry_keys
 from flowwatch.config_values import Kind, mask
 
 _PLAIN = re.compile(r"[A-Za-z0-9_./~][A-Za-z0-9_./:@~+-]*")
@@ -56,9 +56,29 @@ def write_value(key: Key, value: Any) -> str:
     """A key's value as YAML on one line, without the passwords it may hold."""
     if key.names is not None:
         return "{" + ", ".join(f"{_quoted(name)}: {_scalar(key.kind, item)}" for name, item in value.items()) + "}"
+    if key.entry is not None:
+        return "[" + ", ".join(_entry(entry_keys(key.entry), item) for item in value) + "]"
     if key.repeated:
         return "[" + ", ".join(_scalar(key.kind, item) for item in value) + "]"
     return _scalar(key.kind, value)
+
+
+def _entry(keys: Sequence[Key], item: object) -> str:
+    """A section in braces, with the keys that are not at their defaults."""
+    written: dict[str, Any] = {}
+    for key in keys:
+        value = key.value_in(item)
+        if value != key.default:
+            section = written
+            for name in key.path[:-1]:
+                section = section.setdefault(name, {})
+            section[key.path[-1]] = write_value(key, value)
+    return _braces(written)
+
+
+def _braces(section: Mapping[str, Any]) -> str:
+    parts = (f"{name}: {_braces(value) if isinstance(value, dict) else value}" for name, value in section.items())
+    return "{" + ", ".join(parts) + "}"
 
 
 def _scalar(kind: Kind, value: Any) -> str:

@@ -140,7 +140,11 @@ def run(seed: int, source: str) -> Outcome:
             nodes = list(hubble.node_addresses)
             faults = list(takewhile(lambda fault: fault.at < SPAN, chaos(seed, nodes, every=1.5, longest=5.0)))
             kills = sorted(random.uniform(2.0, SPAN) for _ in range(random.choice((0, 0, 1, 2))))
-            where = {"FLOWWATCH_HUBBLE_SOURCE": source, "FLOWWATCH_HUBBLE_SERVER": relay, "FLOWWATCH_HUBBLE_PEER": relay}
+            where = {
+                "FLOWWATCH_HUBBLE_SOURCE": source,
+                "FLOWWATCH_HUBBLE_SERVER": relay,
+                "FLOWWATCH_HUBBLE_PEER": relay,
+            }
             flowwatch = Flowwatch(Path(directory), where)
             flowwatch.start()
             try:

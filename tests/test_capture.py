@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from flowwatch.errors import SourceError
 from flowwatch.hubble import flow_pb2, observer_pb2
-from flowwatch.receive import Receiver
+from flowwatch.receive import Batch, Receiver
 from flowwatch.receive.capture import CaptureReceiver
 from flowwatch.receive.framing import LONGEST, SAMPLE, Broken, Frames, Framing, Lines, frame_at
 from flowwatch.receive.jsonl import LineConverter
@@ -111,7 +111,7 @@ def uuids(messages: list[bytes]) -> list[str]:
 
 def read(capture: CaptureReceiver) -> list[str]:
     """The uuids of everything it yields."""
-    return uuids([message for batch in capture.batches() for message in batch])
+    return uuids([message for batch in capture.batches() for message in batch.messages])
 
 
 def numbered(count: int) -> list[str]:
@@ -139,7 +139,7 @@ def test_content_decides_how_a_file_is_read(file: Callable[..., Path], form: str
     """Lines and frames, plain and compressed, are told apart whatever the file is called."""
     data = b"".join(FORMS[form](number) for number in range(300))
     capture = receiver(file(COMPRESSIONS[compression](data), "misleading.txt.gz"))
-    messages = [message for batch in capture.batches() for message in batch]
+    messages = [message for batch in capture.batches() for message in batch.messages]
     assert uuids(messages) == numbered(300)
     assert all(observer_pb2.GetFlowsResponse.FromString(message) == event(at) for at, message in enumerate(messages))
     assert capture.status.messages == 300
@@ -189,11 +189,13 @@ def test_an_empty_file_holds_no_messages(file: Callable[..., Path], data: bytes)
 
 
 def test_files_are_read_in_order_into_full_batches(file: Callable[..., Path]) -> None:
-    """A batch may hold messages of several files; only the last one is smaller than the rest."""
+    """A batch holds messages of one file; only the last of a file is smaller than the rest."""
     first = file(line(0) + line(1) + line(2), "a")
     second = file(frame(3) + frame(4), "b")
-    capture = receiver(first, second, first, batch_size=3)
-    assert [len(batch) for batch in capture.batches()] == [3, 3, 2]
+    capture = receiver(first, second, first, batch_size=2, cluster="prod")
+    got = [(batch.source, batch.cluster, len(batch.messages)) for batch in capture.batches()]
+    a, b = str(first), str(second)
+    assert got == [(file, "prod", count) for file, count in ((a, 2), (a, 1), (b, 2), (a, 2), (a, 1))]
     assert capture.name == f"{first} {second} {first}"
     assert capture.status.connects == 3
 
@@ -212,7 +214,7 @@ def test_log_lines_before_the_first_flow_do_not_hide_what_the_file_is(file: Call
 def test_events_without_a_flow_are_messages_as_well(file: Callable[..., Path]) -> None:
     """Lost events, node states and agent events pass like flows."""
     text = b'{"lost_events":{"num_events_lost":"3"}}\n{"node_status":{}}\n{"agent_event":{"type":"AGENT_STARTED"}}\n'
-    messages = [message for batch in receiver(file(text)).batches() for message in batch]
+    messages = [message for batch in receiver(file(text)).batches() for message in batch.messages]
     kinds = [observer_pb2.ExportEvent.FromString(message).WhichOneof("response_types") for message in messages]
     assert kinds == ["lost_events", "node_status", "agent_event"]
 
@@ -270,7 +272,7 @@ def test_strict_ends_at_the_first_broken_line(file: Callable[..., Path]) -> None
     path = file(line(0) + line(1) + b"{}\n" + line(2))
     capture = receiver(path, strict=True)
     batches = capture.batches()
-    assert uuids(next(batches)) == numbered(2)
+    assert uuids(next(batches).messages) == numbered(2)
     with pytest.raises(SourceError) as caught:
         next(batches)
     assert str(caught.value) == f"{path}:3: neither a flow nor an event of Hubble's"
@@ -431,9 +433,9 @@ def test_a_file_that_vanishes_between_check_and_reading_is_told(file: Callable[.
     """The messages before it are delivered first."""
     first, second = file(line(0) + line(1), "a"), file(line(2), "b")
     batches = receiver(first, second, batch_size=1).batches()
-    assert uuids(next(batches)) == ["u-0"]
+    assert uuids(next(batches).messages) == ["u-0"]
     second.unlink()
-    assert uuids(next(batches)) == ["u-1"]
+    assert uuids(next(batches).messages) == ["u-1"]
     with pytest.raises(SourceError, match="b: cannot be read: no such file or directory"):
         next(batches)
 
@@ -478,13 +480,23 @@ def pipe() -> Iterator[tuple[BinaryIO, BinaryIO]]:
         yield reader, writer
 
 
-def until(batches: Iterator[list[bytes]], wanted: Callable[[list[bytes]], bool]) -> list[bytes]:
-    """The first batch that is wanted; other ones must be empty."""
+def messages_of(batch: Batch) -> bool:
+    """Whether there are any."""
+    return bool(batch.messages)
+
+
+def quiet(batch: Batch) -> bool:
+    """Whether there are none."""
+    return not batch.messages
+
+
+def until(batches: Iterator[Batch], wanted: Callable[[Batch], bool]) -> list[bytes]:
+    """The messages of the first batch that is wanted; other ones must be empty."""
     deadline = time.monotonic() + WAIT
     for batch in batches:
         if wanted(batch):
-            return batch
-        assert not batch
+            return batch.messages
+        assert not batch.messages
         assert time.monotonic() < deadline
     raise AssertionError("the source ended")
 
@@ -500,12 +512,12 @@ def test_a_pipe_is_read_as_it_is_written(
     capture = receiver("-", stdin=reader, heard=heard)
     batches = capture.batches()
     for number in range(3):
-        assert until(batches, lambda batch: not batch) == []
+        assert until(batches, quiet) == []
         writer.write(packed(FORMS[form](number)))
-        assert uuids(until(batches, bool)) == [f"u-{number}"]
+        assert uuids(until(batches, messages_of)) == [f"u-{number}"]
         assert capture.status.state == "streaming"
     writer.close()
-    assert not any(batches)
+    assert not any(batch.messages for batch in batches)
     assert capture.status.state == "ended"
     assert {total for _, _, total in heard.progress} == {0}
     assert not heard.broken
@@ -518,11 +530,11 @@ def test_a_line_may_arrive_in_pieces(pipe: tuple[BinaryIO, BinaryIO]) -> None:
     batches = receiver("-", stdin=reader, heard=heard).batches()
     whole = line(0)
     for part in (whole[:1], whole[1:30], whole[30:]):
-        assert until(batches, lambda batch: not batch) == []
+        assert until(batches, quiet) == []
         writer.write(part)
-    assert uuids(until(batches, bool)) == ["u-0"]
+    assert uuids(until(batches, messages_of)) == ["u-0"]
     writer.close()
-    assert not any(batches)
+    assert not any(batch.messages for batch in batches)
     assert not heard.broken
 
 
@@ -541,7 +553,7 @@ def test_a_trickle_is_handed_on_in_time(pipe: tuple[BinaryIO, BinaryIO]) -> None
     thread.start()
     try:
         batches = receiver("-", stdin=reader).batches()
-        assert 0 < len(until(batches, bool)) < 1_000
+        assert 0 < len(until(batches, messages_of)) < 1_000
     finally:
         done.set()
         thread.join()
@@ -553,7 +565,9 @@ def test_stop_ends_a_source_that_is_still_open(pipe: tuple[BinaryIO, BinaryIO]) 
     capture = receiver("-", stdin=reader)
     writer.write(line(0))
     got: list[bytes] = []
-    thread = threading.Thread(target=lambda: got.extend(message for batch in capture.batches() for message in batch))
+    thread = threading.Thread(
+        target=lambda: got.extend(message for batch in capture.batches() for message in batch.messages)
+    )
     thread.start()
     deadline = time.monotonic() + WAIT
     while not capture.status.messages and time.monotonic() < deadline:
@@ -569,7 +583,7 @@ def test_stop_ends_before_the_next_file(file: Callable[..., Path]) -> None:
     """What was read is still handed out."""
     capture = receiver(file(line(0), "a"), file(line(1), "b"), batch_size=1)
     batches = capture.batches()
-    assert uuids(next(batches)) == ["u-0"]
+    assert uuids(next(batches).messages) == ["u-0"]
     capture.stop()
     assert list(batches) == []
 
@@ -579,9 +593,9 @@ def test_a_named_pipe_without_a_writer_is_quiet(tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     batches = receiver(fifo).batches()
-    assert until(batches, lambda batch: not batch) == []
+    assert until(batches, quiet) == []
     fifo.write_bytes(line(0))
-    assert uuids([message for batch in batches for message in batch]) == ["u-0"]
+    assert uuids([message for batch in batches for message in batch.messages]) == ["u-0"]
 
 
 def test_standard_input_is_the_default_of_a_dash(monkeypatch: pytest.MonkeyPatch, file: Callable[..., Path]) -> None:
@@ -664,7 +678,7 @@ def test_any_bytes_are_read_or_refused_in_words(data: bytes, start: bytes) -> No
     heard = Heard()
     capture = receiver("-", stdin=io.BytesIO(start + data), heard=heard)
     try:
-        messages = [message for batch in capture.batches() for message in batch]
+        messages = [message for batch in capture.batches() for message in batch.messages]
     except SourceError as error:
         refused = str(error)
     else:
@@ -680,7 +694,7 @@ def test_both_forms_of_the_simulated_capture_hold_the_same_flows() -> None:
     lines, frames = receiver(folder / "dev.jsonl.xz"), receiver(folder / "dev.bin.xz")
     count = 0
     for batch, other in zip(lines.batches(), frames.batches(), strict=True):
-        for printed, sent in zip(batch, other, strict=True):
+        for printed, sent in zip(batch.messages, other.messages, strict=True):
             assert observer_pb2.GetFlowsResponse.FromString(printed) == observer_pb2.GetFlowsResponse.FromString(sent)
             count += 1
     assert count == 40_000
@@ -691,7 +705,7 @@ def test_every_real_capture_is_read_whole() -> None:
     """1,916 flows of a cluster of 2021 in nine files, none broken, each with its node and time."""
     heard = Heard()
     capture = receiver(*sorted(shared.folder("hubble-otel").glob("*.jsonl")), heard=heard)
-    messages = [message for batch in capture.batches() for message in batch]
+    messages = [message for batch in capture.batches() for message in batch.messages]
     assert len(messages) == 1916
     assert not heard.broken
     events = map(observer_pb2.GetFlowsResponse.FromString, messages)

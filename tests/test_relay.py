@@ -23,11 +23,11 @@ from flowwatch.hubble.flow_pb2 import Flow
 from flowwatch.hubble.observer_pb2 import GetFlowsRequest, GetFlowsResponse, ServerStatusResponse
 from flowwatch.receive import Receiver
 from flowwatch.receive.backoff import Backoff
-from flowwatch.receive.buffer import Buffer
 from flowwatch.receive.certificates import tls_problems
+from flowwatch.receive.channel import Target
+from flowwatch.receive.failures import explain
 from flowwatch.receive.liveness import Answer, Liveness
 from flowwatch.receive.relay import RelayReceiver
-from flowwatch.receive.relay_errors import explain
 from tests.support.observer import Observer, ends_after, fails, hold, sends
 
 SOON = 10.0
@@ -60,7 +60,7 @@ def receive(receiver: RelayReceiver, enough: Callable[[list[bytes]], object]) ->
     messages: list[bytes] = []
     deadline = time.monotonic() + SOON
     for batch in receiver.batches():
-        messages += batch
+        messages += batch.messages
         assert time.monotonic() < deadline, f"{len(messages)} messages, {receiver.status}"
         if enough(messages):
             receiver.stop()
@@ -77,6 +77,20 @@ def free_port() -> int:
     """A port that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
+
+
+@dataclass
+class At:
+    """A `Resume` that asks a function for the time."""
+
+    time: Callable[[], float | None]
+
+    def since(self, source: str) -> float | None:
+        assert ":" in source, "streams are known by their servers"
+        return self.time()
+
+    def position(self, source: str) -> str:
+        raise AssertionError(source)
 
 
 @dataclass
@@ -109,8 +123,8 @@ def test_delivers_every_byte_in_order() -> None:
         receiver = RelayReceiver(settings(server.address))
         got: list[bytes] = []
         for batch in receiver.batches():
-            largest = max(largest, len(batch))
-            got += batch
+            largest = max(largest, len(batch.messages))
+            got += batch.messages
             if len(got) >= len(sent):
                 receiver.stop()
     assert got == sent
@@ -130,7 +144,7 @@ def test_yields_empty_lists_while_it_is_quiet() -> None:
     with Observer(sends()) as server:
         receiver = RelayReceiver(settings(server.address), interval=0.01)
         for turns, batch in enumerate(receiver.batches()):
-            assert batch == []
+            assert batch.messages == []
             if turns > 20 and receiver.status.state == "streaming":
                 receiver.stop()
 
@@ -184,7 +198,7 @@ def test_can_be_iterated_only_once() -> None:
 def test_asks_for_live_flows_when_nothing_is_known() -> None:
     """Without a time to resume from, the stream begins now and never ends by itself."""
     with Observer(sends(message(1))) as server:
-        receive(RelayReceiver(settings(server.address), since=lambda: None), len)
+        receive(RelayReceiver(settings(server.address), resume=At(lambda: None)), len)
     assert server.requests == [GetFlowsRequest(follow=True, number=1)]
 
 
@@ -192,7 +206,7 @@ def test_every_connection_resumes_from_the_time_asked_for_anew() -> None:
     """A stream that ends although it should not is opened again, from a later time."""
     times = iter((1_700_000_000.25, 1_700_000_100.0, 1_700_000_200.0))
     with Observer(ends_after(message(1)), ends_after(message(2)), sends(message(3))) as server:
-        receiver = RelayReceiver(settings(server.address), since=lambda: next(times))
+        receiver = RelayReceiver(settings(server.address), resume=At(lambda: next(times)))
         got = receive(receiver, lambda got: len(got) == 3)
     assert got == [message(1), message(2), message(3)]
     assert [request.since.ToMicroseconds() / 1e6 for request in server.requests] == [
@@ -208,7 +222,7 @@ def test_survives_whoever_names_the_time(caplog: pytest.LogCaptureFixture) -> No
     """An error in naming the time to resume from is logged and tried again, never the end."""
     answers = iter((0, 1))
     with Observer(sends(message(1))) as server:
-        receiver = RelayReceiver(settings(server.address), since=lambda: 1 / next(answers))
+        receiver = RelayReceiver(settings(server.address), resume=At(lambda: 1 / next(answers)))
         assert receive(receiver, len) == [message(1)]
     assert "division by zero" in caplog.text
 
@@ -225,7 +239,7 @@ def test_comes_back_to_a_server_that_was_killed_and_started_again(caplog: pytest
         got: list[bytes] = []
         restarted = False
         for batch in receiver.batches():
-            got += batch
+            got += batch.messages
             if got and not restarted:
                 server.stop()
                 restarted = bool(stack.enter_context(Observer(sends(message(2)), port=server.port)))
@@ -234,7 +248,7 @@ def test_comes_back_to_a_server_that_was_killed_and_started_again(caplog: pytest
     assert got == [message(1), message(2)]
     assert receiver.status.connects == 2
     assert receiver.status.failures >= 1
-    assert f"receiving flows from {server.address}" in caplog.messages
+    assert f"receiving from {server.address}" in caplog.messages
     assert any("connecting again in" in line for line in caplog.messages)
 
 
@@ -246,7 +260,7 @@ def test_waits_for_a_server_that_is_not_there_yet(caplog: pytest.LogCaptureFixtu
         got: list[bytes] = []
         started = False
         for batch in receiver.batches():
-            got += batch
+            got += batch.messages
             if receiver.status.failures >= 3 and not started:
                 expected = (
                     f"connection refused at 127.0.0.1:{port}: is hubble-relay reachable, is a port-forward running?"
@@ -267,7 +281,7 @@ def test_follows_a_server_that_asks_its_clients_to_go() -> None:
         receiver = RelayReceiver(settings(server.address))
         got: list[bytes] = []
         for batch in receiver.batches():
-            got += batch
+            got += batch.messages
             if got == [message(1)] and receiver.status.connects == 1 and receiver.status.state == "streaming":
                 server.stop(grace=0.1)
                 stack.enter_context(Observer(sends(message(2)), port=server.port))
@@ -346,97 +360,14 @@ def test_gives_up_on_a_server_that_accepts_and_says_nothing() -> None:
     assert error == f"no answer from {address} within 200ms: does a network policy drop it, is the port right?"
 
 
-# Back-pressure
-
-
-def test_holds_no_more_than_its_bounds_when_nobody_takes() -> None:
-    """A consumer that does not keep up stops the server, and gets everything in order later."""
-    total, sent_by_server = 3_000, 0
-    sent = [message(number, 20_000) for number in range(total)]
-
-    def script(_: GetFlowsRequest, context: grpc.ServicerContext) -> Iterator[bytes]:
-        nonlocal sent_by_server
-        for each in sent:
-            sent_by_server += 1
-            yield each
-        hold(context)
-
-    with Observer(script) as server:
-        receiver = RelayReceiver(settings(server.address), batch_size=10)
-        got: list[bytes] = []
-        most = 0
-        for batch in receiver.batches():
-            got += batch
-            if batch and not most:
-                until(lambda: receiver.buffered[0] == 40)
-            most = max(most, receiver.buffered[0])
-            if most and len(got) < 200:
-                assert sent_by_server < total, "the server was never held back"
-            if len(got) == total:
-                receiver.stop()
-    assert got == sent
-    assert most == 40
-
-
-def test_holds_no_more_bytes_than_its_bounds() -> None:
-    """Large messages fill the buffer before their number does."""
-    sent = [message(number, 10_000) for number in range(500)]
-    with Observer(sends(*sent)) as server:
-        receiver = RelayReceiver(settings(server.address), batch_size=1000, buffer_bytes=100_000)
-        got: list[bytes] = []
-        most = 0
-        for batch in receiver.batches():
-            got += batch
-            if batch and not most:
-                until(lambda: receiver.buffered[1] > 89_000)
-            most = max(most, receiver.buffered[1])
-            if len(got) == 500:
-                receiver.stop()
-    assert got == sent
-    assert 89_000 < most <= 100_000
-
-
-def test_a_buffer_hands_over_full_batches_at_once_and_the_rest_in_time() -> None:
-    """Whoever takes gets at most a batch, oldest first, and nothing when nothing is there."""
-    buffer = Buffer(batch_size=2, max_messages=8, max_bytes=100)
-    buffer.fill([b"a", b"bb", b"ccc"])
-    assert (len(buffer), buffer.size) == (3, 6)
-    assert buffer.take(SOON) == [b"a", b"bb"]
-    assert buffer.take(0) == [b"ccc"]
-    assert buffer.take(0.001) == []
-    assert (len(buffer), buffer.size) == (0, 0)
-
-
-def test_a_buffer_passes_a_message_beyond_its_bound_alone() -> None:
-    """One message that is larger than everything is still delivered, but never beside others."""
-    buffer = Buffer(batch_size=10, max_messages=10, max_bytes=5)
-    filling = threading.Thread(target=buffer.fill, args=([b"small", b"much too large", b"x"],))
-    filling.start()
-    taken: list[list[bytes]] = []
-    while len(taken) < 3:
-        taken += [buffer.take(0.001)] if len(buffer) else []
-    filling.join(SOON)
-    assert taken == [[b"small"], [b"much too large"], [b"x"]]
-
-
-def test_a_closed_buffer_keeps_nobody_waiting() -> None:
-    """Closing frees a thread that waits for room; what was received is still there."""
-    buffer = Buffer(batch_size=1, max_messages=2, max_bytes=100)
-    filling = threading.Thread(target=buffer.fill, args=([b"1", b"2", b"3", b"4"],))
-    filling.start()
-    until(lambda: len(buffer) == 2)
-    buffer.close()
-    filling.join(SOON)
-    assert not filling.is_alive()
-    assert [buffer.take(0), buffer.take(0), buffer.take(0), buffer.take(0)] == [[b"1"], [b"2"], [b"3"], []]
-
-
 # Quiet or dead
 
 
 def quiet_receiver(server: Observer, clock: Clock, **changes: Any) -> RelayReceiver:
     """A receiver that asks after two minutes of the clock."""
-    return RelayReceiver(settings(server.address, quiet_timeout=120.0, **changes), clock=clock, interval=0.005)
+    return RelayReceiver(
+        settings(server.address, quiet_timeout=120.0, **changes), clock=clock, monotonic=clock, interval=0.005
+    )
 
 
 def test_leaves_a_quiet_stream_alone(caplog: pytest.LogCaptureFixture) -> None:
@@ -496,53 +427,70 @@ def test_leaves_a_server_that_does_not_answer(caplog: pytest.LogCaptureFixture) 
 
 
 def test_a_stream_is_stalled_when_flows_were_counted_and_do_not_come() -> None:
-    """One answer proves nothing, two answers raise a suspicion, and a little later it is certain."""
+    """One answer proves nothing; after two, and the quiet timeout, and the time to deliver, it is certain."""
     liveness = Liveness(120.0, now=0.0, received=0)
-    assert not liveness.should_ask(received=0, now=119.0)
-    assert liveness.should_ask(received=0, now=120.0)
-    assert not liveness.stalled(Answer(10, 3), received=0, now=120.0)
-    assert not liveness.should_ask(received=0, now=239.0)
-    assert liveness.should_ask(received=0, now=240.0)
-    assert not liveness.stalled(Answer(11, 3), received=0, now=240.0), "it may be on its way"
-    assert not liveness.should_ask(received=0, now=244.0)
-    assert liveness.should_ask(received=0, now=245.0)
-    assert liveness.stalled(Answer(11, 3), received=0, now=245.0)
+    liveness.hear(Answer(10, 3), received=0, now=15.0)
+    liveness.hear(Answer(14, 3), received=0, now=30.0)
+    assert liveness.look(received=0, now=119.0) == ""
+    liveness.hear(Answer(20, 3), received=0, now=119.0)
+    assert liveness.look(received=0, now=120.0) == "stalled"
+
+
+def test_flows_that_were_counted_have_time_to_arrive() -> None:
+    """A stream that was quiet for long is not given up at the first flow."""
+    liveness = Liveness(120.0, now=0.0, received=0)
+    liveness.hear(Answer(10), received=0, now=295.0)
+    liveness.hear(Answer(20), received=0, now=300.0)
+    assert liveness.look(received=0, now=304.0) == ""
+    assert liveness.look(received=0, now=305.0) == "stalled"
 
 
 @pytest.mark.parametrize(
     ("answer", "received"),
     [
         (Answer(10, 3), 0),
+        (Answer(13, 3), 0),
         (Answer(11, 3), 1),
         (Answer(4, 3), 0),
         (Answer(15, 4), 0),
         (None, 0),
     ],
-    ids=["nothing happened", "messages came", "a node began to count anew", "a node came", "no count"],
+    ids=[
+        "nothing happened",
+        "each node holds one back",
+        "messages came",
+        "a node began to count anew",
+        "a node came",
+        "no count",
+    ],
 )
 def test_a_stream_is_not_stalled_for_other_reasons(answer: Answer | None, received: int) -> None:
     """Nothing but flows that the same nodes counted and we did not get makes a stream suspicious."""
     liveness = Liveness(120.0, now=0.0, received=0)
-    assert not liveness.stalled(Answer(10, 3), received=0, now=120.0)
-    for now in (240.0, 360.0, 480.0):
-        assert not liveness.stalled(answer, received, now)
+    liveness.hear(Answer(10, 3), received=0, now=100.0)
+    for now in (200.0, 300.0, 400.0, 500.0):
+        liveness.hear(answer, received, now)
+        assert liveness.look(received, now + 99.0) == ""
 
 
 def test_a_suspicion_ends_with_the_next_message() -> None:
     """What was on its way arrives, and all begins anew."""
     liveness = Liveness(120.0, now=0.0, received=0)
-    assert not liveness.stalled(Answer(10, 3), received=0, now=120.0)
-    assert not liveness.stalled(Answer(11, 3), received=0, now=240.0)
-    assert not liveness.should_ask(received=1, now=245.0)
-    assert liveness.should_ask(received=1, now=365.0)
-    assert not liveness.stalled(Answer(11, 3), received=1, now=365.0)
+    liveness.hear(Answer(10), received=0, now=100.0)
+    liveness.hear(Answer(20), received=0, now=200.0)
+    assert liveness.look(received=1, now=204.0) == ""
+    liveness.hear(Answer(20), received=1, now=300.0)
+    assert liveness.look(received=1, now=400.0) == ""
 
 
-def test_a_clock_set_back_does_not_put_off_the_question() -> None:
-    """After the clock was set back by hours the wait begins anew, and is no longer than before."""
-    liveness = Liveness(120.0, now=10_000.0, received=0)
-    assert not liveness.should_ask(received=0, now=50.0)
-    assert liveness.should_ask(received=0, now=170.0)
+def test_a_stream_is_silent_without_messages_and_answers() -> None:
+    """Either of them is a proof of life."""
+    liveness = Liveness(120.0, now=0.0, received=0)
+    assert liveness.look(received=0, now=119.9) == ""
+    assert liveness.look(received=1, now=119.9) == ""
+    liveness.hear(None, received=1, now=200.0)
+    assert liveness.look(received=1, now=319.9) == ""
+    assert liveness.look(received=1, now=320.0) == "silent"
 
 
 # TLS
@@ -719,7 +667,7 @@ def test_finds_problems_with_certificate_files_early(
 )  # fmt: skip
 def test_explains_failures_to_people(code: str, details: str, says: str) -> None:
     """What gRPC reports is turned into what happened and what to check."""
-    assert explain(code, details, HubbleSettings(server="relay:80")) == says
+    assert explain(code, details, Target("relay:80", "", HubbleSettings(server="relay:80"), False)) == says
 
 
 # Stopping
@@ -728,7 +676,9 @@ def test_explains_failures_to_people(code: str, details: str, says: str) -> None
 def ends_soon(receiver: RelayReceiver, ready: Callable[[], object]) -> list[bytes]:
     """Stop from another thread once ready; everything must be over within a moment."""
     got: list[bytes] = []
-    consumer = threading.Thread(target=lambda: got.extend(each for batch in receiver.batches() for each in batch))
+    consumer = threading.Thread(
+        target=lambda: got.extend(each for batch in receiver.batches() for each in batch.messages)
+    )
     consumer.start()
     until(ready)
     begin = time.monotonic()
@@ -743,7 +693,10 @@ def test_stops_during_a_stream() -> None:
     """What was received is yielded before the end."""
     with Observer(sends(message(1), message(2))) as server:
         receiver = RelayReceiver(settings(server.address), interval=5.0)
-        assert ends_soon(receiver, lambda: receiver.buffered[0] == 2) == [message(1), message(2)]
+        assert ends_soon(receiver, lambda: receiver.status.messages + receiver.buffered[0] == 2) == [
+            message(1),
+            message(2),
+        ]
 
 
 def test_stops_while_it_waits_to_connect_again() -> None:
@@ -775,24 +728,9 @@ def test_stops_before_it_starts() -> None:
     assert receiver.status.state == "ended"
 
 
-def test_stops_while_its_buffer_is_full() -> None:
-    """A receiving thread that waits for room is freed, and what it holds is yielded in order."""
-    sent = [message(number) for number in range(1000)]
-    with Observer(sends(*sent)) as server:
-        receiver = RelayReceiver(settings(server.address), batch_size=2)
-        got: list[bytes] = []
-        for batch in receiver.batches():
-            if not got:
-                until(lambda: receiver.buffered[0] == 8)
-                receiver.stop()
-            got += batch
-    assert len(got) >= 8
-    assert got == sent[: len(got)]
-
-
 def test_an_iteration_that_is_abandoned_cleans_up() -> None:
     """Leaving the loop ends the stream and the thread as well."""
     with Observer(sends(message(1))) as server:
         receiver = RelayReceiver(settings(server.address))
-        assert next(batch for batch in receiver.batches() if batch) == [message(1)]
+        assert next(batch.messages for batch in receiver.batches() if batch.messages) == [message(1)]
     assert receiver.status.state == "ended"

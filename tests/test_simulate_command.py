@@ -117,7 +117,7 @@ def test_captures_hold_the_same_run_in_both_formats(tmp_path: Path) -> None:
         path: [
             observer_pb2.GetFlowsResponse.FromString(message)
             for batch in CaptureReceiver([path]).batches()
-            for message in batch
+            for message in batch.messages
         ]
         for path in (lines, frames)
     }

@@ -48,7 +48,7 @@ LAYERS = (
 
 # Libraries that only some modules may know; whatever is not listed is free to all.
 OWNERS = {
-    "grpc": "receive.relay simulate.*",
+    "grpc": "receive.channel simulate.*",
     "duckdb": "store store.*",
     "prometheus_client": "metrics web web.*",
     "aiohttp": "notify web web.* service cli",
@@ -346,7 +346,7 @@ def test_a_circle_is_told_as_a_way() -> None:
         ("engine", "import pandas as pd", False),
         ("store", "import duckdb", True),
         ("store.rows", "import duckdb", True),
-        ("receive.relay", "import grpc.aio", True),
+        ("receive.channel", "import grpc.aio", True),
         ("simulate.server", "import grpc", True),
         ("engine", "import pyarrow", True),
     ],

@@ -136,9 +136,12 @@ class NoResume:
 
     def since(self, source: str) -> float | None:
         """Live flows only."""
+        del source
+        return None
 
     def position(self, source: str) -> str:
         """The beginning."""
+        del source
         return ""
 
 

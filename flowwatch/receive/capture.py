@@ -13,13 +13,13 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from flowwatch.errors import SourceError
-from flowwatch.receive import ReceiverStatus
+from flowwatch.receive import Batch, ReceiverStatus
 from flowwatch.receive.framing import Broken, Content, NotACaptureError
 from flowwatch.receive.jsonl import LineConverter
 from flowwatch.receive.readahead import ReadAhead
@@ -47,6 +47,7 @@ class CaptureReceiver:
         self,
         paths: Sequence[str | Path],
         *,
+        cluster: str = "default",
         batch_size: int = 10_000,
         strict: bool = False,
         on_broken: OnBroken | None = None,
@@ -55,6 +56,7 @@ class CaptureReceiver:
         now: Callable[[], float] = time.time,
     ) -> None:
         self._paths = [str(path) for path in paths]
+        self._cluster = cluster
         self._batch_size = batch_size
         self._strict = strict
         self._on_broken = on_broken
@@ -76,6 +78,11 @@ class CaptureReceiver:
         return self._status
 
     @property
+    def statuses(self) -> Mapping[str, ReceiverStatus]:
+        """One for all files: they are read one after the other."""
+        return {self.name: self._status}
+
+    @property
     def unknown_enums(self) -> Counter[str]:
         """Names of verdicts, reasons and the like that this version does not know, and how often they came."""
         return self._converter.unknown_enums
@@ -84,37 +91,41 @@ class CaptureReceiver:
         """End `batches` soon, from any thread."""
         self._stopped.set()
 
-    def batches(self) -> Iterator[list[bytes]]:
-        """Yield lists of up to `batch_size` messages; see `Receiver` for the times in between."""
-        batch: list[bytes] = []
+    def batches(self) -> Iterator[Batch]:
+        """Yield up to `batch_size` messages of one file at a time; see `Receiver` for the times in between."""
+        batch = self._begun("")
         try:
             for path in self._paths:
                 check(path)
             for path in self._paths:
                 if self._stopped.is_set():
                     break
+                batch = self._begun(path)
                 for item in self._file(path):
                     if item is not None:
-                        batch.append(item)
-                    if len(batch) >= self._batch_size or item is None:
+                        batch.messages.append(item)
+                    if len(batch.messages) >= self._batch_size or item is None:
                         yield self._counted(batch)
-                        batch = []
+                        batch = self._begun(path)
+                if batch.messages:
+                    yield self._counted(batch)
+                    batch = self._begun(path)
         except SourceError as error:
             self._status.error = str(error)
             self._status.failures += 1
-            if batch:
+            if batch.messages:
                 yield self._counted(batch)
-                batch = []
             raise
         finally:
             self._status.state = "ended"
-        if batch:
-            yield self._counted(batch)
 
-    def _counted(self, batch: list[bytes]) -> list[bytes]:
-        if batch:
-            self._status.messages += len(batch)
-            self._status.bytes += sum(map(len, batch))
+    def _begun(self, path: str) -> Batch:
+        return Batch(path, self._cluster)
+
+    def _counted(self, batch: Batch) -> Batch:
+        if batch.messages:
+            self._status.messages += len(batch.messages)
+            self._status.bytes += sum(map(len, batch.messages))
             self._status.last_message = self._now()
         return batch
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
 
@@ -18,7 +19,7 @@ from google.protobuf.message import DecodeError
 from flowwatch.config import SourceSettings
 from flowwatch.hubble.observer_pb2 import ServerStatusResponse
 from flowwatch.hubble.peer_pb2 import PEER_ADDED, PEER_DELETED, PEER_UPDATED, ChangeNotification
-from flowwatch.receive import Heard, Left, NodeReport, ReceiverStatus, Resume
+from flowwatch.receive import Heard, Left, Listed, NodeReport, ReceiverStatus, Resume
 from flowwatch.receive.certificates import CertificateFiles
 from flowwatch.receive.channel import NOTIFY, SERVER_STATUS, Reply, Target
 from flowwatch.receive.inbox import Inbox, Lane
@@ -76,10 +77,8 @@ class Notifications:
     def heard(self, _at: float, _method: str, reply: Reply) -> Answer | None:
         """An agent's version; that it sees flows says nothing about nodes."""
         if reply.content is not None:
-            try:
+            with suppress(DecodeError):
                 self.status.server_version = ServerStatusResponse.FromString(reply.content).version
-            except DecodeError:
-                pass
         return None
 
 
@@ -120,6 +119,7 @@ class Nodes:
         self._members: dict[str, _Member] = {}
         self._statuses: dict[str, ReceiverStatus] = {}
         self._told = Notifications(monotonic)
+        self._lane = inbox.lane(settings.peer, source.cluster)
         # The socket is of this very machine, and agents speak plain text on it whatever they do elsewhere.
         encrypted = settings.tls.enabled and not settings.peer.startswith("unix:")
         target = Target(settings.peer, settings.tls.server_name, settings, encrypted)
@@ -141,8 +141,11 @@ class Nodes:
         self._peers.watch(self._files)
         while self._told.events:
             self._follow(*self._told.events.popleft())
-        for name in self._roster.settle(now).left:
+        settled = self._roster.settle(now)
+        for name in settled.left:
             self._want(name, None)
+        if settled.complete:
+            self._lane.note(Listed(self._clock(), tuple(node.name for node in self._roster.nodes)))
         for name, member in list(self._members.items()):
             if member.stream is not None:
                 member.stream.watch(self._files)

@@ -28,6 +28,8 @@ class Changes:
 
     present: tuple[Node, ...] = ()
     left: tuple[str, ...] = ()
+    complete: bool = False
+    """Every node has now been named."""
 
 
 class Roster:
@@ -72,4 +74,4 @@ class Roster:
         for name in missing:
             del self._nodes[name]
         self._named = None
-        return Changes(left=missing)
+        return Changes(left=missing, complete=True)

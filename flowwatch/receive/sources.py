@@ -14,9 +14,12 @@ def receiver_for(config: Config, resume: Resume, clock: Callable[[], float] = ti
     """The receiver for all sources of a configuration; it opens nothing before it is iterated."""
 
     def tail(source: SourceSettings) -> Receiver:
-        from flowwatch.receive.tail import TailReceiver  # noqa: PLC0415 - only where files are followed
+        from flowwatch.receive.tail import TailReceiver  # type: ignore[import-not-found]  # noqa: PLC0415 - only where files are followed
 
-        return TailReceiver(source.hubble, source.cluster, resume, clock=clock)
+        receiver: Receiver = TailReceiver(
+            [str(file) for file in source.hubble.files], cluster=source.cluster, resume=resume, clock=clock
+        )
+        return receiver
 
     sources = config.every_source
     if len(sources) == 1 and sources[0].hubble.source == "file":

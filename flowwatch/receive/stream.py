@@ -243,12 +243,12 @@ class Stream:
             code, details = failure
         finally:
             reason = link.given_up or explain(code, details, self.target)
-            lived = self._close(link, reason)
+            lived = self._close(reason)
         if link.given_up == RENEWED:
             return None
         return _Failure(reason, lasting=code in LASTING, healthy=lived > self.target.settings.reconnect_max)
 
-    def _close(self, link: Link, reason: str) -> float:
+    def _close(self, reason: str) -> float:
         """Tell that the stream ended, and how long it was up."""
         with self._lock:
             self._link = None

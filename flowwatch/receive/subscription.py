@@ -7,16 +7,18 @@ lock, and never decides anything about the connection.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import DecodeError
 
-from flowwatch.hubble.observer_pb2 import GetFlowsRequest, GetNodesResponse, ServerStatusResponse
-from flowwatch.hubble.relay_pb2 import NODE_CONNECTED
-from flowwatch.receive import Closed, Heard, NodeReport, Opened, ReceiverStatus, Resume
+from flowwatch.hubble.observer_pb2 import GetFlowsRequest, GetNodesResponse, Node, ServerStatusResponse
+from flowwatch.hubble.relay_pb2 import NODE_CONNECTED, NODE_GONE
+from flowwatch.receive import Closed, Heard, Listed, NodeReport, Opened, ReceiverStatus, Resume
 from flowwatch.receive.channel import GET_FLOWS, GET_NODES, SERVER_STATUS, Reply
 from flowwatch.receive.inbox import Lane
 from flowwatch.receive.liveness import Answer
+
+Answered = TypeVar("Answered", GetNodesResponse, ServerStatusResponse)
 
 
 class Subscription(Protocol):
@@ -65,6 +67,8 @@ class Flows:
         self._resume = resume
         self._monotonic = monotonic
         self._knows_nodes = not node
+        self._listed: tuple[str, ...] = ()
+        self._listing: tuple[str, ...] = ()
 
     @property
     def received(self) -> int:
@@ -97,6 +101,7 @@ class Flows:
 
     def opened(self, at: float, since: float | None) -> None:
         """Put a notice."""
+        self._listed = self._listing = ()
         self._lane.note(Opened(at, since, (self._node,) if self._node else ()))
 
     def closed(self, at: float, alive: float, reason: str) -> None:
@@ -105,38 +110,44 @@ class Flows:
 
     def heard(self, at: float, method: str, reply: Reply) -> Answer | None:
         """Put a notice of what the server said; a refusal is a sign of life as well."""
-        reports: tuple[NodeReport, ...] = ()
-        answer: Answer | None = None
         if method == GET_NODES:
-            if reply.unknown:
-                self._knows_nodes = False
-            elif (nodes := _read(GetNodesResponse, reply)) is not None:
-                reports = tuple(
-                    NodeReport(
-                        node.name,
-                        node.state == NODE_CONNECTED,
-                        node.seen_flows,
-                        node.uptime_ns,
-                        node.num_flows,
-                        node.max_flows,
-                    )
-                    for node in nodes.nodes
-                )
-                up = [report for report in reports if report.connected]
-                answer = Answer(sum(report.seen_flows for report in up), len(up))
-        elif (server := _read(ServerStatusResponse, reply)) is not None:
-            self.status.server_version = server.version
-            if self._node:
-                counts = (server.seen_flows, server.uptime_ns, server.num_flows, server.max_flows)
-                reports = (NodeReport(self._node, True, *counts),)
-            else:
-                reports = tuple(NodeReport(name, connected=False) for name in server.unavailable_nodes)
-            answer = Answer(server.seen_flows, server.num_connected_nodes.value or 1)
+            self._knows_nodes = not reply.unknown
+            nodes = _read(GetNodesResponse, reply)
+            reports = () if nodes is None else tuple(map(_report, nodes.nodes))
+            up = [report for report in reports if report.connected]
+            answer = Answer(sum(report.seen_flows for report in up), len(up)) if nodes is not None else None
+            self._lane.note(Heard(at, reports))
+            if nodes is not None:
+                self._list(at, tuple(sorted(node.name for node in nodes.nodes if node.state != NODE_GONE)))
+            return answer
+        server = _read(ServerStatusResponse, reply)
+        if server is None:
+            self._lane.note(Heard(at))
+            return None
+        self.status.server_version = server.version
+        if self._node:
+            counts = (server.seen_flows, server.uptime_ns, server.num_flows, server.max_flows)
+            reports = (NodeReport(self._node, True, *counts),)
+        else:
+            reports = tuple(NodeReport(name, connected=False) for name in server.unavailable_nodes)
         self._lane.note(Heard(at, reports))
-        return answer
+        return Answer(server.seen_flows, server.num_connected_nodes.value or 1)
+
+    def _list(self, at: float, nodes: tuple[str, ...]) -> None:
+        """Say which nodes there are when it has changed, and a relay says so twice: one that has just started
+        does not know them all."""
+        if nodes == self._listing != self._listed:
+            self._listed = nodes
+            self._lane.note(Listed(at, nodes))
+        self._listing = nodes
 
 
-def _read(kind: type[Message], reply: Reply) -> Message | None:
+def _report(node: Node) -> NodeReport:
+    connected = node.state == NODE_CONNECTED
+    return NodeReport(node.name, connected, node.seen_flows, node.uptime_ns, node.num_flows, node.max_flows)
+
+
+def _read(kind: type[Answered], reply: Reply) -> Answered | None:
     try:
         return None if reply.content is None else kind.FromString(reply.content)
     except DecodeError:

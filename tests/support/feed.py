@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from flowwatch.config import AlertSettings, Config, JudgeSettings, StoreSettings, WebSettings
-from flowwatch.receive import ReceiverStatus
+from flowwatch.receive import Batch, ReceiverStatus
 
 
 class Feed:
@@ -19,17 +19,18 @@ class Feed:
 
     def __init__(self) -> None:
         self.status = ReceiverStatus(state="streaming", connects=1)
+        self.statuses = {self.name: self.status}
         self._queue: queue.Queue[list[bytes] | BaseException | None] = queue.Queue()
 
     def give(self, messages: list[bytes] | BaseException) -> None:
         self._queue.put(messages)
 
-    def batches(self) -> Iterator[list[bytes]]:
+    def batches(self) -> Iterator[Batch]:
         while True:
             try:
                 item = self._queue.get(timeout=0.02)
             except queue.Empty:
-                yield []
+                yield Batch("", "")
                 continue
             if item is None:
                 self.status.state = "ended"
@@ -37,7 +38,7 @@ class Feed:
             if isinstance(item, BaseException):
                 raise item
             self.status.messages += len(item)
-            yield item
+            yield Batch(self.name, "test", item)
 
     def stop(self) -> None:
         self._queue.put(None)
