@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+from google.protobuf.message import DecodeError
 
 from flowwatch.counts import Counts
 from flowwatch.coverage import Coverage
 from flowwatch.cursors import Cursors
 from flowwatch.decode import Columns, Decoded, Decoder
-from flowwatch.hubble import flow_pb2, relay_pb2
+from flowwatch.hubble import observer_pb2, relay_pb2
 from flowwatch.keys import Keys, keys_of
 from flowwatch.receive import Batch, Heard, Left
 from flowwatch.replays import Replays
@@ -63,30 +64,47 @@ class Arrivals:
         if batch.messages:
             self.cursors.begin(now)
             decoded = self.decoder.decode(batch.messages)
-            ordered = not decoded.node_statuses and not decoded.losses
-            for part in [decoded] if ordered else map(self.decoder.decode, _cut(batch.messages)):
-                counts.undecodable += part.undecodable
-                self._note(batch, part, counts, now)
-                if len(part.flows):
-                    yield self._fresh(batch, part.flows, counts, now)
+            if not decoded.node_statuses and not decoded.losses:
+                yield from self._flows(batch, decoded, counts, now)
+            else:
+                for run in _cut(batch.messages):
+                    if _is_flow(run[0]):
+                        yield from self._flows(batch, self.decoder.decode(run), counts, now)
+                    else:
+                        self._note(batch, run, counts, now)
         if batch.position:
             self.cursors.place(batch.source, batch.cluster, batch.position)
 
-    def _note(self, batch: Batch, decoded: Decoded, counts: Counts, now: float) -> None:
+    def _flows(self, batch: Batch, decoded: Decoded, counts: Counts, now: float) -> Iterator[Columns]:
+        counts.undecodable += decoded.undecodable
+        if len(decoded.flows):
+            yield self._fresh(batch, decoded.flows, counts, now)
+
+    def _note(self, batch: Batch, messages: list[bytes], counts: Counts, now: float) -> None:
         """Tell the ledger what a relay says of its nodes, and what is said to be lost."""
-        for serialised in decoded.node_statuses:
-            status = relay_pb2.NodeStatusEvent.FromString(serialised)
-            for node in status.node_names:
+        for message in messages:
+            try:
+                response = observer_pb2.GetFlowsResponse.FromString(message)
+            except DecodeError:
+                counts.undecodable += 1
+                continue
+            # A relay tells of an error some ten seconds late, with the time at which it happened.
+            at = min(response.time.ToNanoseconds() / 1e9 or now, now)
+            if response.HasField("node_status"):
+                status = response.node_status
                 connected = status.state_change == relay_pb2.NODE_CONNECTED
-                self.coverage.node_is(batch.source, batch.cluster, node, connected, now)
-        for node, serialised in decoded.losses:
-            event = flow_pb2.LostEvent.FromString(serialised)
-            at = event.last.ToNanoseconds() / 1e9 if event.HasField("last") else now
-            who = self.coverage.lose(batch.source, batch.cluster, node, event.source, event.num_events_lost, at, now)
-            if who:
-                counts.lost[who] += event.num_events_lost
-            else:
-                counts.lost_false += event.num_events_lost
+                for node in status.node_names:
+                    self.coverage.node_is(batch.source, batch.cluster, node, connected, at, now)
+            elif response.HasField("lost_events"):
+                event = response.lost_events
+                last = event.last.ToNanoseconds() / 1e9 if event.HasField("last") else at
+                who = self.coverage.lose(
+                    batch.source, batch.cluster, response.node_name, event.source, event.num_events_lost, last, now
+                )
+                if who:
+                    counts.lost[who] += event.num_events_lost
+                else:
+                    counts.lost_false += event.num_events_lost
 
     def _fresh(self, batch: Batch, columns: Columns, counts: Counts, now: float) -> Columns:
         """Leave out flows that a server repeated; every flow, repeated or not, moves its node's books on."""
@@ -99,6 +117,8 @@ class Arrivals:
             time = int(columns.time[first[code]]) / 1e9
             self.coverage.first(batch.source, batch.cluster, names[code], time, now)
         fresh = self._replays.fresh(key, numbers[codes], columns.time)
+        for code in np.unique(codes[~fresh]).tolist():
+            self.coverage.repeats(batch.cluster, names[code], now)
         newest = np.full(max(len(names), 1), -1, dtype=np.int64)
         np.maximum.at(newest, codes, columns.time)
         seconds = _per_second(codes[fresh], columns.time[fresh], columns.weight[fresh])

@@ -35,6 +35,9 @@ lost flows that a node says it saw, without a word."""
 RING, OTHER, OWN, UNREPORTED = 2, 3, 4, 5
 TAIL = 45.0
 """Seconds at the end of a streaming node's time that need no proof yet."""
+REPLAY = 10.0
+"""Seconds after a stream was opened in which its server may report the one event too many of a full ring."""
+UNREACHED = "the relay did not reach the node"
 UNRESOLVED = 120.0
 """Seconds after which a stream that was opened again and brought no flow proves no continuity any more."""
 
@@ -105,7 +108,7 @@ class Coverage:
                 started = heard.at - report.uptime_ns / 1e9 if report.uptime_ns else 0.0
                 node.heard(heard.at, report.seen_flows, started)
             else:
-                self.node_is(source, cluster, report.name, False, heard.at)
+                self.node_is(source, cluster, report.name, False, heard.at, heard.at)
 
     def _list(self, source: str, cluster: str, listed: Listed) -> None:
         for node in list(self._nodes.values()):
@@ -114,15 +117,27 @@ class Coverage:
         for name in listed.nodes:
             self._node(cluster, name, listed.at).expect(listed.at)
 
-    def node_is(self, source: str, cluster: str, name: str, streaming: bool, now: float) -> None:
-        """A relay says that it reaches a node, or that it does not."""
+    def node_is(self, source: str, cluster: str, name: str, streaming: bool, at: float, now: float) -> None:
+        """A relay says that it reaches a node, or that it did not at some time. It says the latter late, and does
+        not say that it reaches the node again: flows may have gone on since, with or without what was between."""
         self._begin(now)
         if streaming:
             self._up(cluster, name, source, now)
-        else:
-            node = self._node(cluster, name, now)
-            node.expect(now)
-            self._down(node, source, now, "the relay does not reach the node")
+            return
+        node = self._node(cluster, name, now)
+        node.expect(now)
+        if source in node.sources and node.outage is None and node.ours(node.cursor) > at:
+            if node.repeated < at:
+                since, until = node.seen.around(node.theirs(at))
+                self.gaps += 1
+                self._gaps.append(Gap(cluster, name, since, min(until, node.cursor), UNREACHED))
+                self._withdraw(node, node.ours(since), min(node.ours(until), node.booked))
+            return
+        self._down(node, source, at, UNREACHED)
+
+    def repeats(self, cluster: str, name: str, now: float) -> None:
+        """A server repeats flows of a node: whatever happened, it goes on from before."""
+        self._nodes[cluster, name].repeated = now
 
     def first(self, source: str, cluster: str, name: str, time: float, now: float) -> None:
         """The first flow of a node in a batch, repeated or not: shows whether anything was missed."""
@@ -156,12 +171,13 @@ class Coverage:
 
     def lose(self, source: str, cluster: str, name: str, who: int, events: int, at: float, now: float) -> str:
         """Count events that never reached us, by `flow.LostEventSource`; gives who lost them, or nothing where the
-        report is known to be false: a server that reads all of a full ring reports one event too many."""
+        report is known to be false: a server that reads all of a full ring reports one event too many, once."""
         index = who - 1 if 1 <= who <= RING + 1 else OTHER
         node = self._node(cluster, name, now)
         stream = self._streams.get(source)
-        replays = stream is not None and stream.since is not None and (node.outage is not None or not node.cursor)
-        if index == RING and events == 1 and replays:
+        replays = stream is not None and stream.since is not None and now - stream.at < REPLAY
+        if index == RING and events == 1 and replays and node.spurious != (source, stream.at if stream else 0.0):
+            node.spurious = (source, stream.at if stream else 0.0)
             self._minutes[int(at // 60), node.key].lost_false += 1
             self.lost_false += 1
             return ""
@@ -291,6 +307,12 @@ class Coverage:
             self._minutes[int(at // 60), node.key].connected_ms += round(seconds * 1000)
         self._windows.cover(node.number, node.booked, until)
         node.booked = until
+
+    def _withdraw(self, node: NodeLedger, start: float, end: float) -> None:
+        """Vouch no longer for time that turned out not to have been seen."""
+        for at, seconds in pieces(start, end, 60.0):
+            self._minutes[int(at // 60), node.key].connected_ms -= round(seconds * 1000)
+        self._windows.cover(node.number, start, end, -1.0)
 
     def _give_up(self, node: NodeLedger, outage: Outage, until: float) -> None:
         """Write down a gap that nothing will ever fill, up to this time of the node's."""

@@ -81,6 +81,10 @@ class NodeLedger:
     flows: int = 0
     lost: int = 0
     outage: Outage | None = None
+    repeated: float = 0.0
+    """When its server last repeated flows."""
+    spurious: tuple[str, float] = ("", 0.0)
+    """The stream, and when it was opened, whose one false report of a lost event was seen."""
     seen: SeenFlows = field(default_factory=SeenFlows)
     _heard: float = 0.0
     _delay: tuple[float, float, float] | None = None

@@ -66,6 +66,14 @@ class SeenFlows:
         """Flows came and were given up by us."""
         self._known += flows
 
+    def around(self, time: float) -> tuple[float, float]:
+        """A span around a time in which flows may be missing, to the second: what came in the very second of it may
+        have come before or after it."""
+        second = int(time)
+        before = max((each for each in self._seconds if each < second), default=second)
+        after = min((each for each in self._seconds if each > second), default=second)
+        return float(before), after + 1.0
+
     def quiet_since(self, answer: Answer) -> float:
         """Up to when this answer proves that nothing is outstanding: the answer before, if the node has seen
         nothing since; 0 if it proves nothing. Call it before `heard`."""

@@ -76,11 +76,11 @@ class Windows:
         self._minutes.grow(nodes)
         self._hours.grow(nodes)
 
-    def cover(self, node: int, start: float, end: float) -> None:
-        """Vouch for a node's time from `start` to `end`."""
+    def cover(self, node: int, start: float, end: float, sign: float = 1.0) -> None:
+        """Vouch for a node's time from `start` to `end`; with a `sign` of -1, no longer."""
         for slots in (self._minutes, self._hours):
             for at, seconds in pieces(max(start, end - slots.width * slots.count), end, slots.width):
-                slots.add("covered", node, at, seconds)
+                slots.add("covered", node, at, seconds * sign)
 
     def count(self, node: int, at: float, *, flows: int = 0, lost: int = 0) -> None:
         """Count flows that came and events that did not; a negative `lost` takes back."""

@@ -35,6 +35,7 @@ from uuid import UUID
 import duckdb
 
 from flowwatch.simulate import Evidence, SimulatedHubble, chaos
+from flowwatch.simulate.cluster import make_cluster
 
 FLOWS = 2400
 RATE = 300.0
@@ -42,6 +43,8 @@ CAPACITY = 255
 """Events a node's ring holds: some five seconds, so that short outages can be recovered and long ones cannot."""
 SPAN = FLOWS / RATE
 PATIENCE = 90.0
+AFTERWARDS = 13.0
+"""Seconds after which a relay has told of every node it lost, some ten seconds late."""
 SOURCES = ("relay", "nodes")
 DELAY = 0.05
 """Seconds by which the time of a flow and the border of a gap may differ: the ledger keeps microseconds, and an
@@ -122,6 +125,13 @@ class Flowwatch:
                 return dict(json.load(answer))
         return {}
 
+    def await_stream(self) -> None:
+        """Wait until flows come: the traffic begins with the first who asks for it."""
+        end = time.monotonic() + PATIENCE
+        while not self.status().get("flows"):
+            assert time.monotonic() < end, self.log()
+            time.sleep(0.05)
+
     def log(self) -> str:
         """The end of what it wrote."""
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-25:])
@@ -132,30 +142,27 @@ def run(seed: int, source: str) -> Outcome:
     random = Random(f"flowwatch {seed} {source}")
     outcome = Outcome(seed, source)
     with tempfile.TemporaryDirectory(prefix="flowwatch-chaos-") as directory:
+        nodes = [node.name for node in make_cluster().nodes]
+        faults = list(takewhile(lambda fault: fault.at < SPAN, chaos(seed, nodes, every=1.5, longest=5.0)))
+        calm = max((fault.at + (fault.duration or 0.0) for fault in faults), default=0.0) + 1.0
         hubble = SimulatedHubble(
-            "127.0.0.1:0", seed=seed, rate=RATE, flows=FLOWS, nodes=True, journal=True, capacity=CAPACITY, at_once=True
+            seed=seed, rate=RATE, flows=FLOWS, nodes=True, journal=True, capacity=CAPACITY, faults=faults
         )
         with hubble as relay:
-            begun = time.monotonic()
-            nodes = list(hubble.node_addresses)
-            faults = list(takewhile(lambda fault: fault.at < SPAN, chaos(seed, nodes, every=1.5, longest=5.0)))
             kills = sorted(random.uniform(2.0, SPAN) for _ in range(random.choice((0, 0, 1, 2))))
-            where = {
-                "FLOWWATCH_HUBBLE_SOURCE": source,
-                "FLOWWATCH_HUBBLE_SERVER": relay,
-                "FLOWWATCH_HUBBLE_PEER": relay,
-            }
-            flowwatch = Flowwatch(Path(directory), where)
+            address = "FLOWWATCH_HUBBLE_SERVER" if source == "relay" else "FLOWWATCH_HUBBLE_PEER"
+            flowwatch = Flowwatch(Path(directory), {"FLOWWATCH_HUBBLE_SOURCE": source, address: relay})
             flowwatch.start()
             try:
+                flowwatch.await_stream()
+                begun = time.monotonic()
                 events: list[tuple[float, Callable[[], object]]] = [(at, flowwatch.kill) for at in kills]
                 events += [(at + random.uniform(0.0, 2.0), flowwatch.start) for at in kills]
-                events += [(fault.at, lambda fault=fault: hubble.inject(fault)) for fault in faults]
                 for at, happen in _in_order(events):
                     time.sleep(max(begun + at - time.monotonic(), 0.0))
                     happen()
-                outcome.faults = [f"{fault.at:6.2f} s {fault.mode} {fault.node or 'relay'}" for fault in faults]
-                _recover(hubble, flowwatch, outcome)
+                outcome.faults = [str(fault) for fault in faults]
+                _recover(begun + max(calm, SPAN), flowwatch, outcome)
                 code = flowwatch.stop()
             finally:
                 flowwatch.stop()
@@ -174,8 +181,9 @@ def _in_order(events: list[tuple[float, Callable[[], object]]]) -> Iterator[tupl
     yield from sorted(events, key=lambda event: event[0])
 
 
-def _recover(hubble: SimulatedHubble, flowwatch: Flowwatch, outcome: Outcome) -> None:
-    """Wait until every fault is over, every flow was sent, and nothing more arrives."""
+def _recover(calm: float, flowwatch: Flowwatch, outcome: Outcome) -> None:
+    """Wait until every fault is over and every flow was sent (at `calm`), and nothing more arrives."""
+    time.sleep(max(calm + AFTERWARDS - time.monotonic(), 0.0))
     end = time.monotonic() + PATIENCE
     last, since = -1, time.monotonic()
     while time.monotonic() < end:
@@ -184,7 +192,7 @@ def _recover(hubble: SimulatedHubble, flowwatch: Flowwatch, outcome: Outcome) ->
         nodes = status.get("nodes") or []
         flows = int(str(status.get("flows", -1)))
         assert isinstance(nodes, list)
-        quiet = flows == last and hubble.calm and nodes and all(node["streaming"] for node in nodes)
+        quiet = flows == last and nodes and all(node["streaming"] for node in nodes)
         if not quiet:
             last, since = flows, time.monotonic()
         elif time.monotonic() - since > 4.0:
@@ -203,7 +211,7 @@ def check(evidence: Evidence, store: Path, outcome: Outcome) -> None:
                 " FROM coverage GROUP BY node"
             ).fetchall()
         )
-        since = dict(file.execute("SELECT node, since + skew FROM node_states").fetchall())
+        since = dict(file.execute("SELECT node, since FROM node_states").fetchall())
         rows = file.execute("SELECT count(*) FROM flows").fetchone()
     stored: dict[str, list[str]] = {}
     for node, high, low in keys:

@@ -215,10 +215,10 @@ def test_a_relay_says_whom_it_does_not_reach() -> None:
     """An unavailable node is not streaming until its flows come again, announced or not."""
     ledger = Ledger()
     ledger.open(0)
-    ledger.node_is("s", "c", "a", True, T0)
+    ledger.node_is("s", "c", "a", True, T0, T0)
     ledger.flows(10)
-    ledger.node_is("s", "c", "a", False, T0 + 11)
-    assert [(node.streaming, node.reason) for node in ledger.nodes()] == [(False, "the relay does not reach the node")]
+    ledger.node_is("s", "c", "a", False, T0 + 11, T0 + 11)
+    assert [(node.streaming, node.reason) for node in ledger.nodes()] == [(False, "the relay did not reach the node")]
     ledger.flows(20, 5, 10, 20)
     assert ledger.nodes()[0].streaming
     assert ledger.minutes(20) == {(0, "a"): (10_000, 10_000)}
@@ -235,16 +235,33 @@ def test_what_we_give_up_ourselves_is_on_our_account() -> None:
 
 
 def test_the_one_event_too_many_of_a_full_ring_is_no_loss() -> None:
-    """A report of one lost event before the first repeated flow is false; the same later is real."""
+    """The first report of one lost event after reopening is false, though it may come late; the next is real."""
     ledger = Ledger()
     ledger.open(0, "a")
+    assert ledger.lost_now(3, 1, 1) == "hubble_ring_buffer"
     ledger.flows(10)
     ledger.close(12)
     ledger.open(40, "a", since=T0 + 5)
-    assert ledger.lost_now(3, 1, 40) == ""
     ledger.flows(41, 10, 40)
+    assert ledger.lost_now(3, 1, 41) == ""
     assert ledger.lost_now(3, 1, 42) == "hubble_ring_buffer"
-    assert (ledger.lost["hubble_ring_buffer"], ledger.lost_false) == (1, 1)
+    assert (ledger.lost["hubble_ring_buffer"], ledger.lost_false) == (2, 1)
+
+
+def test_a_late_word_of_an_error_is_held_against_what_came_since() -> None:
+    """The node came back before the relay said that it was gone: with its flows repeated or without."""
+    ledger = Ledger()
+    ledger.open(0)
+    for at in (10, 11, 12, 19, 20, 21):
+        ledger.flows(at)
+    ledger.node_is("s", "c", "a", False, T0 + 13, T0 + 22)
+    assert ledger.nodes()[0].streaming
+    assert ledger.minutes(22) == {(0, "a"): (11_000 - 8_000, 0)}
+    assert ledger.found_gaps == [Gap("c", "a", T0 + 12, T0 + 20, "the relay did not reach the node")]
+    ledger.repeats("c", "a", T0 + 25)
+    ledger.node_is("s", "c", "a", False, T0 + 20, T0 + 26)
+    ledger.minutes(26)
+    assert len(ledger.found_gaps) == 1
 
 
 def test_reported_losses_that_a_node_disproves_are_taken_back() -> None:
