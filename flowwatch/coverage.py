@@ -128,6 +128,7 @@ class Coverage:
         node.expect(now)
         if source in node.sources and node.outage is None and node.ours(node.cursor) > at:
             if node.repeated < at:
+                self._vouch(node, min(node.proved, now))
                 since, until = node.seen.around(node.theirs(at))
                 self.gaps += 1
                 self._gaps.append(Gap(cluster, name, since, min(until, node.cursor), UNREACHED))

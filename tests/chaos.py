@@ -9,7 +9,7 @@ of what the servers sent:
 
 * no flow is stored twice, and none that was never sent;
 * each flow sent on a stream that did not break is stored, unless flowwatch was killed before it was committed;
-* each flow that is missing lies in a gap of the ledger, or is counted there as lost;
+* each flow that is missing lies in a gap of the ledger, after all the ledger knows, or is counted there as lost;
 * a node of which nothing is missing has no lost flows in the ledger.
 """
 
@@ -211,8 +211,10 @@ def check(evidence: Evidence, store: Path, outcome: Outcome) -> None:
                 " FROM coverage GROUP BY node"
             ).fetchall()
         )
-        since = dict(file.execute("SELECT node, since FROM node_states").fetchall())
+        states = file.execute("SELECT node, since, cursor FROM node_states").fetchall()
         rows = file.execute("SELECT count(*) FROM flows").fetchone()
+    since = {node: start for node, start, _ in states}
+    cursor = {node: newest for node, _, newest in states}
     stored: dict[str, list[str]] = {}
     for node, high, low in keys:
         stored.setdefault(node, []).append(str(UUID(int=(high << 64) | low)))
@@ -232,6 +234,8 @@ def check(evidence: Evidence, store: Path, outcome: Outcome) -> None:
         if not outcome.kills and fates.must - there:
             outcome.problems.append(f"{node}: {len(fates.must - there)} flows arrived and are not stored")
         holes = [(start - DELAY, end + DELAY) for name, start, end in gaps if name == node]
+        # After the newest flow nothing is claimed yet: an outage is open until a flow shows what it cost.
+        holes.append((cursor.get(node, 0.0) - DELAY, time.time()))
         known = since.get(node, 0.0)
         missing = {uuid: at for uuid, at in flows.items() if uuid not in there and at > known}
         outcome.emitted -= sum(1 for uuid, at in flows.items() if uuid not in there and at <= known)
