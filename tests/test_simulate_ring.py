@@ -33,9 +33,9 @@ def ring_of(count: int, capacity: int = CAPACITY, lost_interval: float = 1.0) ->
 
 def drained(cursor: Cursor, now: int = 0) -> list[Item]:
     """All there is to read at a time."""
-    items: list[Item] = []
-    while fresh := cursor.read(512, now):
-        items += fresh
+    items = cursor.read(512, now)
+    while cursor.behind:
+        items += cursor.read(512, now)
     return items
 
 

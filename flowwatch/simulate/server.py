@@ -188,6 +188,11 @@ class SimulatedHubble:
         return self._truth
 
     @property
+    def relay_address(self) -> str:
+        """Where the relay is."""
+        return self._relay.address
+
+    @property
     def node_addresses(self) -> dict[str, str]:
         """Where each node's own server is at present, by its bare name."""
         return {name: agent.address for name, agent in self._agents.items()}
