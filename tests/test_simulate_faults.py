@@ -12,7 +12,7 @@ import pytest
 from flowwatch.errors import FlowwatchError
 from flowwatch.hubble import observer_pb2, relay_pb2
 from flowwatch.simulate import Fault, Mode, Script, SimulatedHubble, chaos, parse_fault
-from flowwatch.simulate.faults import LASTING, MEANINGS, OF_NODES
+from flowwatch.simulate.faults import MEANINGS, OF_NODES
 from tests.support.hubbleclients import Follower, Notified, until
 
 NODES = ["talos-cp-1", "talos-cp-2", "talos-cp-3", "talos-w-1", "talos-w-2", "talos-w-3"]
@@ -153,8 +153,9 @@ def test_calls_fail_while_it_lasts(hubble: SimulatedHubble, mode: Mode) -> None:
     address = hubble.node_addresses[NODE]
     lift = hubble.inject(Fault(mode, NODE, duration=600))
 
-    with Follower(address) as follower, pytest.raises(grpc.RpcError) as caught:
+    with Follower(address) as follower:
         until(lambda: follower.ends)
+    with pytest.raises(grpc.RpcError) as caught:
         status(address)
     assert caught.value.code().name == follower.ends[0][0] == mode.name
 

@@ -39,15 +39,22 @@ class Follower:
         self._address = address if callable(address) else lambda: address
         self._request = observer_pb2.GetFlowsRequest(follow=True, **request).SerializeToString()
         self._again = again
+        self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._call: Any = None
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
+    def received(self) -> set[str]:
+        """The uuids received by now."""
+        with self._lock:
+            return set(self.uuids)
+
     @property
     def flows(self) -> int:
         """How many flows were received, repeated ones counted again."""
-        return sum(self.uuids.values())
+        with self._lock:
+            return sum(self.uuids.values())
 
     def stop(self) -> None:
         """Go away."""
@@ -87,7 +94,8 @@ class Follower:
             return
         self.messages.append(response)
         if response.HasField("flow"):
-            self.uuids[response.flow.uuid] += 1
+            with self._lock:
+                self.uuids[response.flow.uuid] += 1
 
 
 class Notified:
