@@ -20,7 +20,9 @@ from click.testing import CliRunner
 
 from flowwatch.hubble import observer_pb2
 from flowwatch.receive.capture import CaptureReceiver
+from flowwatch.simulate import Evidence
 from flowwatch.simulate.command import simulate
+from tests.support.hubbleclients import until
 from tests.support.simulated import get_flows
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -194,3 +196,55 @@ def test_what_cannot_be_done_is_said(
 
     assert words in refused(*arguments)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_nodes_are_served_with_their_addresses(tmp_path: Path) -> None:
+    """A line for each behind the first, and one for the socket; the journal can be read while it runs."""
+    journal, path = tmp_path / "journal.jsonl", tmp_path / "hubble.sock"
+    with serving("--serve", "nodes", "--peer-socket", str(path), "--cluster", "prod", "--journal", str(journal),
+                 "--rate", "1000") as (process, _):  # fmt: skip
+        assert process.stdout is not None
+        lines = [process.stdout.readline().split() for _ in range(7)]
+        nodes = {line[1]: line[3] for line in lines[:6]}
+        with grpc.insecure_channel(nodes["talos-w-1"]) as channel:
+            flows = list(itertools.islice(get_flows(channel, follow=True), 20))
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=30)
+
+    assert (out, err) == ("", "")
+    assert lines[6] == ["peers", "at", f"unix:{path}"]
+    assert len(set(nodes.values())) == 6
+    assert {flow.node_name for flow in flows} == {"prod/talos-w-1"}
+    evidence = Evidence.read(journal)
+    assert {flow.flow.uuid for flow in flows} <= set(evidence.emitted["prod/talos-w-1"].uuids)
+    assert [stream.server for stream in evidence.streams.values()] == ["prod/talos-w-1"]
+
+
+def test_faults_are_options(tmp_path: Path) -> None:
+    """In any order, and chaos among them; each is in the journal when it happened."""
+    journal = tmp_path / "journal.jsonl"
+    with serving("--fault", "eof node=2 at=300ms for=50ms", "--fault", "rst at=100ms", "--chaos", "1", "--at-once",
+                 "--journal", str(journal)):  # fmt: skip
+        until(lambda: journal.exists() and len(Evidence.read(journal).faults) >= 4)
+        faults = [(text, on) for _, text, on in Evidence.read(journal).faults]
+
+    assert faults[0] == ("rst at=100ms", True)
+    assert ("eof node=talos-cp-2 at=300ms for=50ms", True) in faults
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--fault", "explode"], "'explode' is none of rst, fin"),
+        (["--fault", "rst node=mars"], "there is no node 'mars'; the nodes are talos-cp-1"),
+        (["--skew", "talos-w-1"], "'talos-w-1' is not a name and a number"),
+        (["--skew", "mars=2"], "there is no node 'mars'"),
+        (["--lose", "disk=2"], "'disk' loses no events; it is one of ring, perf, queue"),
+        (["--journal", "/nowhere/journal"], "cannot write /nowhere/journal"),
+        (["--certificates", "x", "--tls-cert", __file__, "--tls-key", __file__], "--certificates brings all that"),
+        (["--serve", "mars"], "'mars' is not one of 'relay', 'nodes'"),
+    ],
+)
+def test_what_cannot_be_broken_is_said(arguments: list[str], words: str) -> None:
+    """With the words that were wrong."""
+    assert words in refused(*arguments)

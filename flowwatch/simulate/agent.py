@@ -21,12 +21,17 @@ class Agent:
     since: float
     address: str
     """Where its server listens; where nodes are not served, the address it would have."""
-    member: bool = True
-    """Whether the node belongs to the cluster."""
-    recording: bool = True
-    """Whether the agent runs and sees flows."""
+    away: int = 0
+    """By how many faults the node is out of the cluster."""
+    down: int = 0
+    """By how many faults the agent does not run, and sees no flows."""
     tls: bool = False
     """Whether its server speaks TLS."""
+
+    @property
+    def member(self) -> bool:
+        """Whether the node belongs to the cluster."""
+        return not self.away
 
     @property
     def reachable(self) -> bool:
@@ -41,7 +46,6 @@ class Agent:
         """It starts anew and remembers nothing."""
         self.ring.restart()
         self.since = now
-        self.recording = True
 
     def namespaces(self) -> bytes:
         """The answer to `GetNamespaces`: those of the cluster's pods."""

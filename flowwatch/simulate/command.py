@@ -69,6 +69,7 @@ _EPILOG = "\b\n" + "\n".join(
         "relay), at=DURATION after the start, for=DURATION, stream=NUMBER (as in the",
         "journal). Without for=, what breaks something is over at once; the rest lasts.",
         "",
+        "\b",
         *(f"  {mode:<19} {meaning}" for mode, meaning in MEANINGS.items()),
     ]
 )
@@ -117,7 +118,7 @@ _EXISTING = click.Path(path_type=Path, dir_okay=False, exists=True)
               show_default=True, help="How long a node collects what a slow reader lost before it says so; "
               "0s: at once and one by one, as before Cilium 1.19.")  # fmt: skip
 @click.option("--lose", callback=_pairs, multiple=True, metavar="BY=RATE",
-              help="Let every node report so many events a second as lost by ring, perf or queue. Repeatable.")  # fmt: skip
+              help="Let every node lose so many events a second, by ring, perf or queue. Repeatable.")  # fmt: skip
 @click.option("--skew", callback=_pairs, multiple=True, metavar="NODE=SECONDS",
               help="Let a node's clock be ahead (negative: behind). Repeatable.")  # fmt: skip
 @click.option("--fault", "faults", callback=_faults, multiple=True, metavar="FAULT",

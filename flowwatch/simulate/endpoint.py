@@ -72,7 +72,7 @@ class Endpoint:
         self._at().close()
         target = self._at().target
         self._front = self._proxy.front(f"{self._listen.rpartition(':')[0]}:0")
-        self._front.target = target
+        self._front.target, self._front.silent = target, self._silent > 0
         if not self._refusing:
             self._front.open()
         return self.address
@@ -103,16 +103,16 @@ class Endpoint:
     def end(self, fault: Fault, clients: Sequence[str]) -> None:
         """A fault is over."""
         front = self._at()
+        if fault.mode in (Mode.FREEZE, Mode.HALF_OPEN) and not fault.stream:
+            self._silent -= 1
+            front.silent = self._silent > 0
         for client in clients if fault.stream else [""]:
-            if fault.mode is Mode.FREEZE:
+            if fault.mode is Mode.FREEZE and not self._silent:
                 front.freeze(False, client)
             elif fault.mode is Mode.HALF_OPEN:
                 front.cut(Mode.RST)
             elif fault.mode is Mode.DELAY:
                 front.slow(0.0, client)
-        if fault.mode in (Mode.FREEZE, Mode.HALF_OPEN) and not fault.stream:
-            self._silent -= 1
-            front.silent = self._silent > 0
         if fault.mode is Mode.GOAWAY:
             self._serve()
         if fault.mode in REFUSING and not fault.stream:

@@ -164,14 +164,16 @@ class Gate:
 
     def end(self, fault: Fault) -> None:
         """A fault is over."""
-        for call in self.calls(fault.stream):
-            if fault.stream and call.fault is Mode.STALL:
-                call.fault = None
-            if fault.mode is Mode.FREEZE:
-                self.journal.note("held", stream=call.number, held=False)
         with self._lock:
             if fault in self._active:
                 self._active.remove(fault)
+            still = any(each.mode in (Mode.FREEZE, Mode.HALF_OPEN) for each in self._active)
+        for call in self.calls(fault.stream):
+            if fault.stream and call.fault is Mode.STALL:
+                call.fault = None
+            if fault.mode is Mode.FREEZE and not still:
+                self.journal.note("held", stream=call.number, held=False)
+        with self._lock:
             if fault.mode is Mode.HALF_OPEN:
                 # The host is back and knows nothing of its old connections.
                 self.cut_by = Mode.RST

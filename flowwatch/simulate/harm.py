@@ -81,9 +81,9 @@ class Harm:
         self.journal.fault(str(fault), on=True)
         gate.warn(fault)
         if agent is not None and fault.mode in (Mode.RESTART, Mode.LEAVE):
-            agent.recording = False
+            agent.down += 1
         if agent is not None and fault.mode is Mode.LEAVE:
-            agent.member = False
+            agent.away += 1
             self.book.remove(agent.node.known_as)
         if endpoint is not None:
             endpoint.begin(fault, clients)
@@ -105,21 +105,24 @@ class Harm:
     def _end(self, fault: Fault, target: Target, clients: list[str]) -> None:
         gate, endpoint, agent = target.gate, target.endpoint, target.agent
         if agent is not None and fault.mode in (Mode.RESTART, Mode.LEAVE):
-            agent.restart(self.clock())
-            self.journal.note("restarted", node=agent.node.known_as, **{"from": agent.ring.begun})
+            agent.down -= 1
+            if not agent.down:
+                agent.restart(self.clock())
+                self.journal.note("restarted", node=agent.node.known_as, **{"from": agent.ring.begun})
         if fault.mode is Mode.HALF_OPEN:
             gate.warn(fault)
         if endpoint is not None:
             endpoint.end(fault, clients)
         gate.end(fault)
         if agent is not None and fault.mode is Mode.LEAVE:
-            agent.member = True
+            agent.away -= 1
             self._announce(agent)
         self.journal.fault(str(fault), on=False)
         self._wake()
 
     def _announce(self, agent: Agent) -> None:
-        self.book.add(agent.node.known_as, agent.address, agent.node.server_name if agent.tls else "")
+        if agent.member:
+            self.book.add(agent.node.known_as, agent.address, agent.node.server_name if agent.tls else "")
 
     def _wake(self) -> None:
         self.rings.wake()

@@ -108,12 +108,16 @@ class Evidence:
         """The nodes that emitted something."""
         return list(self.emitted)
 
-    def fates(self, node: str) -> Fates:
-        """Which flows of a node must, may and cannot have been received."""
+    def fates(self, node: str, killed: int = 0) -> Fates:
+        """Which flows of a node must, may and cannot have been received, if everything under way has arrived.
+
+        `killed` is when (ns) the client was last killed: of what it was given on streams opened
+        before, it may have kept nothing.
+        """
         uuids = self.emitted[node].uuids if node in self.emitted else []
         certain, possible = bytearray(len(uuids)), bytearray(len(uuids))
         for stream in self.streams.values():
-            marks = certain if stream.certain else possible
+            marks = certain if stream.certain and stream.opened >= killed else possible
             for first, last in stream.spans.get(node, ()):
                 marks[first : last + 1] = b"\1" * (last + 1 - first)
         must = frozenset(uuid for uuid, mark in zip(uuids, certain, strict=True) if mark and uuid)

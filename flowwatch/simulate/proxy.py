@@ -171,11 +171,17 @@ class Link:
         assert self.server.transport is not None
         host, port = self.server.transport.get_extra_info("sockname")[:2]
         self.name = f"ipv4:{host}:{port}"
-        self.client.resume()
+        if not self.frozen:
+            self.client.resume()
+        else:
+            self.server.pause()
 
     def freeze(self, frozen: bool) -> None:
         """Carry nothing, or go on."""
         self.frozen = frozen
+        if not frozen and self._dialling is None:
+            self._dialling = asyncio.get_running_loop().create_task(self._dial())
+            return
         for end in (self.client, self.server):
             if frozen:
                 end.pause()

@@ -165,6 +165,8 @@ class Cursor:
     def read(self, most: int, now: int) -> list[Item]:
         """The next messages, up to so many; `now` in ns dates what was lost."""
         ring, query = self.ring, self.query
+        if self.done:
+            return []
         with self._lock:
             missed = max(ring.oldest - self.position, 0)
             begin = self.position + missed

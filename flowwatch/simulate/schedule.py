@@ -14,7 +14,7 @@ class Timetable:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._due: list[tuple[float, int, Callable[[], None]]] = []
+        self._due: list[tuple[float, int, Callable[[], object]]] = []
         self._serial = itertools.count()
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name="simulated-hubble-faults", daemon=True)
@@ -23,7 +23,7 @@ class Timetable:
         """Begin to look at the time."""
         self._thread.start()
 
-    def after(self, seconds: float, do: Callable[[], None]) -> None:
+    def after(self, seconds: float, do: Callable[[], object]) -> None:
         """Do something in so many seconds."""
         with self._changed:
             heapq.heappush(self._due, (time.monotonic() + seconds, next(self._serial), do))

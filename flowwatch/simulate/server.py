@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -89,7 +90,8 @@ class SimulatedHubble:
         self._events: Iterator[Event] = iter(())
         self._bulletins: deque[Item] = deque()
         self._threads: list[threading.Thread] = []
-        self._faults = faults
+        names = [node.name for node in self._cluster.nodes]
+        self._faults = [fault.check(names) for fault in faults] if isinstance(faults, Sequence) else faults
         self._journal = Journal(kept=journal, path=journal_file)
         self._rings = Rings(self._cluster.nodes, capacity, lost_interval)
         self._book = PeerBook(self._stopping.is_set)
@@ -186,6 +188,11 @@ class SimulatedHubble:
         return self._truth
 
     @property
+    def relay_address(self) -> str:
+        """Where the relay is."""
+        return self._relay.address
+
+    @property
     def node_addresses(self) -> dict[str, str]:
         """Where each node's own server is at present, by its bare name."""
         return {name: agent.address for name, agent in self._agents.items()}
@@ -262,8 +269,9 @@ class SimulatedHubble:
             if agent is None:
                 self._bulletins.append(Item(event.time, event.node, -1, event.message))
                 self._truth.count((event,))
-                self.inject(Fault(Mode.UNAVAILABLE, self._script.failing_node, duration=_FOR_EVER))
-            elif agent.recording:
+                failure = Fault(Mode.UNAVAILABLE, self._script.failing_node, duration=_FOR_EVER)
+                self._timetable.after(0, partial(self._harm.inject, failure))
+            elif not agent.down:
                 sent.append(event)
         self._truth.count(event for event in sent if event.message)
         if self._journal.kept:
