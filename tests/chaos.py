@@ -92,7 +92,9 @@ class Flowwatch:
         self.kills = 0
 
     def start(self) -> None:
-        """Begin, or begin again."""
+        """Begin, or begin again, unless it runs."""
+        if self._process is not None and self._process.poll() is None:
+            return
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "flowwatch", "run", "--no-live"],
@@ -100,8 +102,10 @@ class Flowwatch:
             )  # fmt: skip
 
     def kill(self) -> None:
-        """End without any warning."""
+        """End without any warning, unless it has ended."""
         assert self._process is not None
+        if self._process.poll() is not None:
+            return
         self._process.kill()
         self._process.wait()
         self.kills += 1
