@@ -106,7 +106,7 @@ class Coverage:
             if report.connected:
                 node = self._up(cluster, report.name, source, heard.at)
                 started = heard.at - report.uptime_ns / 1e9 if report.uptime_ns else 0.0
-                node.heard(heard.at, report.seen_flows, started)
+                self._settle(node, node.heard(heard.at, report.seen_flows, started), heard.at)
             else:
                 self.node_is(source, cluster, report.name, False, heard.at, heard.at)
 
@@ -163,12 +163,7 @@ class Coverage:
             node.seen.received(second, flows)
             self._minutes[second // 60, node.key].flows += flows
             self._windows.count(node.number, second, flows=flows)
-        verdict = node.seen.settle(newest)
-        if verdict.unseen:
-            self._lose(node.key, UNREPORTED, verdict.unseen, newest)
-        if verdict.false:
-            self._false(node.key, verdict.false, newest)
-        return verdict
+        return self._settle(node, node.seen.settle(newest), newest)
 
     def lose(self, source: str, cluster: str, name: str, who: int, events: int, at: float, now: float) -> str:
         """Count events that never reached us, by `flow.LostEventSource`; gives who lost them, or nothing where the
@@ -320,6 +315,13 @@ class Coverage:
         self.gaps += 1
         since = outage.cursor or node.theirs(outage.start)
         self._gaps.append(Gap(node.cluster, node.name, since, max(until, since), outage.reason))
+
+    def _settle(self, node: NodeLedger, verdict: Verdict, at: float) -> Verdict:
+        if verdict.unseen:
+            self._lose(node.key, UNREPORTED, verdict.unseen, at)
+        if verdict.false:
+            self._false(node.key, verdict.false, at)
+        return verdict
 
     def _lose(self, key: Key, index: int, events: int, at: float) -> None:
         self._minutes[int(at // 60), key].lost[index] += events

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from flowwatch.coverage_seen import Answer, SeenFlows
+from flowwatch.coverage_seen import Answer, SeenFlows, Verdict
 
 SKEW = 2.0
 """Seconds by which clocks may differ before it is taken for more than delay."""
@@ -169,15 +169,14 @@ class NodeLedger:
         else:
             self._delay = (min(delay, self._delay[0]), self._delay[1], self._delay[2])
 
-    def heard(self, at: float, seen: int, started: float) -> None:
+    def heard(self, at: float, seen: int, started: float) -> Verdict:
         """The node, or a relay for it, answered: it has seen so many flows since it started (0: it does not say)."""
         answer = Answer(self.theirs(at), seen, self.theirs(started) if started else 0.0)
         quiet = self.seen.quiet_since(answer) if seen else self._heard
         if self.outage is None and quiet:
             self.proved = max(self.proved, min(self.ours(quiet), at))
         self._heard = answer.at
-        if seen:
-            self.seen.heard(answer)
+        return self.seen.heard(answer) if seen and self.outage is None else Verdict()
 
     # ── what it says ─────────────────────────────────────────────────────────────────────────────
 

@@ -81,8 +81,10 @@ class SeenFlows:
         same = last is not None and last.seen == answer.seen and not _restarted(last, answer)
         return last.at if same and last is not None else 0.0
 
-    def heard(self, answer: Answer) -> None:
-        """Take up an answer; what it proves is known once newer flows came."""
+    def heard(self, answer: Answer) -> Verdict:
+        """Take up an answer. What it proves is known once newer flows came, or once the node says again that it has
+        seen nothing more."""
+        quiet = self.quiet_since(answer) > 0
         if self._base is None or _restarted(self._base, answer) or (self._last and answer.seen < self._last.seen):
             self._base, self._open = answer, []
             self._older, self._claimed, self._known = 0, 0, 0
@@ -90,6 +92,7 @@ class SeenFlows:
         else:
             self._open.append(answer)
         self._last = answer
+        return self.settle(answer.at) if quiet else Verdict()
 
     def settle(self, newest: float) -> Verdict:
         """Compare every answer that flows up to `newest` have passed."""
