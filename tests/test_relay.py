@@ -566,7 +566,7 @@ def test_speaks_tls(certificates: Path, mutual: bool) -> None:
         (
             {"cert": "stranger.crt", "key": "stranger.key"},
             True,
-            "{server} hung up during the TLS handshake: does it trust hubble.tls.cert?",
+            "{server} hung up during the TLS handshake: does it trust hubble.tls.cert, and is that valid now?",
         ),
         (
             {"enabled": False},

@@ -70,6 +70,7 @@ class Stream:
         self._ask_at = 0.0
         self._renewal: Link | None = None
         self._renewed = False
+        self._refused: Certificates | None = None
         self._renew_at = 0.0
         self._thread = threading.Thread(target=self._run, name=f"flowwatch-{name}"[:15], daemon=True)
 
@@ -128,14 +129,15 @@ class Stream:
         if renewal is None:
             found = files.current
             outdated = found is not None and found != link.certificates and files.read_at > link.made
-            if found is not None and outdated and self._up_since is not None and now >= self._renew_at:
+            due = found != self._refused or now >= self._renew_at
+            if found is not None and outdated and due and self._up_since is not None:
                 self._renewal = renewal = connect(self.target, found, now)
                 renewal.ask(SERVER_STATUS)
             return
         if self._renewed or (reply := renewal.reply()) is None:
             return
         if not reply.answered:
-            self._renew_at = now + RENEW_AGAIN
+            self._refused, self._renew_at = renewal.certificates, now + RENEW_AGAIN
             self._drop_renewal()
             log.warning("%s does not accept the renewed certificates; the stream goes on with the old ones", self._name)
             return
