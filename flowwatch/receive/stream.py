@@ -141,7 +141,11 @@ class Stream:
             self._drop_renewal()
             log.warning("%s does not accept the renewed certificates; the stream goes on with the old ones", self._name)
             return
-        renewal.follow(self.subscription.method, *self.subscription.request())
+        if renewal.flows is None:
+            renewal.follow(self.subscription.method, *self.subscription.request())
+            # Answered only after the server has the request for the stream, which was sent before.
+            renewal.ask(SERVER_STATUS)
+            return
         self._renewed = True
         link.give_up(RENEWED)
 
