@@ -19,7 +19,7 @@ from flowwatch.receive.rawnames import is_flow, node_of
 
 PATIENCE = 10.0
 """Seconds that streams may be kept waiting before anything is given up."""
-PER_LANE = 0.005
+PER_LANE = 0.01
 """Seconds between two batches for each lane there is, so that many quiet streams do not make many tiny batches."""
 HANDED = 2
 """Whole batches that a lane of handed batches holds."""
