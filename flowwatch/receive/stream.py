@@ -85,6 +85,11 @@ class Stream:
             if self._link is not None:
                 self._link.give_up("stopped")
 
+    @property
+    def stopping(self) -> bool:
+        """Whether it was stopped."""
+        return self._stopping.is_set()
+
     def join(self, timeout: float | None = None) -> bool:
         """Wait for the stream's end; says whether it has come."""
         if self._thread.ident is not None:
