@@ -558,6 +558,93 @@ def test_masks_passwords_and_nothing_else(text: str, masked: str) -> None:
     assert mask(text) == masked
 
 
+# Several sources
+
+
+SEVERAL = """cluster: home
+sources:
+  - cluster: west
+    server: relay.west:443
+    tls: {enabled: true, ca: west/ca.crt}
+  - source: nodes
+    peer: unix:/var/run/cilium/hubble.sock
+    reconnect_max: 1m
+  - {cluster: logs, source: file, files: ["/logs/*.log", own.log]}
+"""
+
+
+def test_reads_several_sources(tmp_path: Path) -> None:
+    """Each has the keys of `hubble` and its own cluster; what it leaves out has its default."""
+    west, nodes, logs = accepted(tmp_path, SEVERAL).every_source
+    assert (west.cluster, west.hubble.server, west.hubble.tls.ca) == (
+        "west",
+        "relay.west:443",
+        tmp_path / "west" / "ca.crt",
+    )
+    assert (nodes.cluster, nodes.hubble.source, nodes.hubble.reconnect_max) == ("home", "nodes", 60.0)
+    assert logs.hubble.files == (Path("/logs/*.log"), tmp_path / "own.log")
+    assert [source.hubble.section for source in (west, nodes, logs)] == ["sources[0]", "sources[1]", "sources[2]"]
+
+
+def test_the_environment_names_several_sources_as_yaml(tmp_path: Path) -> None:
+    """The variable replaces the list of the file."""
+    env = {"FLOWWATCH_SOURCES": "[{cluster: a, server: 'a:80'}, {cluster: b, source: nodes}]"}
+    config = accepted(tmp_path, SEVERAL, env)
+    assert [(source.cluster, source.hubble.source) for source in config.every_source] == [
+        ("a", "relay"),
+        ("b", "nodes"),
+    ]
+    assert accepted(tmp_path, SEVERAL, {"FLOWWATCH_SOURCES": ""}).sources == ()
+
+
+def test_one_source_is_what_hubble_describes() -> None:
+    """Without a list there is one."""
+    (source,) = load(None, {"FLOWWATCH_CLUSTER": "a", "FLOWWATCH_HUBBLE_SERVER": "x:1"}).every_source
+    assert (source.cluster, source.hubble.server, source.hubble.section) == ("a", "x:1", "hubble")
+
+
+def test_several_sources_are_shown_so_that_they_can_be_loaded_again(tmp_path: Path) -> None:
+    """On one line, with what is not a default."""
+    config = accepted(tmp_path, SEVERAL)
+    again = tmp_path / "again.yaml"
+    again.write_text(show(config), encoding="utf-8")
+    assert load(again, {}).every_source == config.every_source
+    assert "{source: nodes, peer: unix:/var/run/cilium/hubble.sock, reconnect_max: 1m}" in show(config)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("sources:\n  - sever: x:1", "flowwatch.yaml:2: sources[0].sever: unknown key\n       2 | - sever: x:1\n"
+         "    did you mean server?"),
+        ("sources:\n  - source: node", "sources[0].source: 'node' is not known"),
+        ("sources:\n  - tls: {ca: 1, enabled: on}", "sources[0].tls.enabled: 'on' is not a switch"),
+        ("sources: x:1", "sources: is not a list"),
+        ("sources: [~]", "sources[0]: has no value"),
+        ("sources: [{server: 'a:1', tls: {cert: x, enabled: true}}]", "sources[0].tls.cert: needs sources[0].tls.key"),
+        ("sources: [{server: 'a:1'}, {server: 'a:1'}]", "sources[1].server: 'a:1' is that of sources[0].server"),
+        ("sources: [{source: file}]", "sources[0].source: needs sources[0].files beside it"),
+        ("hubble: {server: 'a:1'}\nsources: [{server: 'b:1'}]", "hubble.server: has no effect: sources stands in its"),
+        ("hubble: {source: nodes, server: 'a:1'}", "hubble.server: has no effect without hubble.source: relay"),
+        ("hubble: {files: [a.log]}", "hubble.files: has no effect without hubble.source: file"),
+        ("hubble: {source: file, files: [a.log, a.log]}", "a.log' is that of hubble.files as well"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_sources_are_named_where_they_are(tmp_path: Path, text: str, said: str) -> None:
+    """With the same care as everywhere else."""
+    assert said in problems(tmp_path, text).replace(f"{tmp_path}/", "")
+
+
+def test_mistakes_in_the_environments_sources_have_a_line() -> None:
+    """The variable is read like a file."""
+    with pytest.raises(ConfigError) as caught:
+        load(None, {"FLOWWATCH_SOURCES": "- server: a:1\n- sauce: nodes\n"})
+    assert str(caught.value) == (
+        "environment: FLOWWATCH_SOURCES:2: sources[1].sauce: unknown key\n       2 | - sauce: nodes\n"
+        "    did you mean source?"
+    )
+
+
 # Showing
 
 

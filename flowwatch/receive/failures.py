@@ -53,7 +53,21 @@ _SIGNS = (
         "the certificate of {server} is not valid for the name {name}: set {tls}.server_name to a name "
         "that it carries, such as instance.hubble-relay.cilium.io",
     ),
-    _Sign("UNAVAILABLE", ("expired",), "the certificate of {server}, or of who signed it, has expired"),
+    _Sign(
+        "UNAVAILABLE",
+        ("unsupported_protocol", "tlsv1_alert_protocol_version", "unknown_protocol"),
+        "{server} does not speak TLS 1.2 or newer, and nothing older is spoken here: update the server",
+    ),
+    _Sign(
+        "UNAVAILABLE",
+        ("certificate has expired",),
+        "the certificate of {server}, or of who signed it, has expired: renew it, or is this machine's clock wrong?",
+    ),
+    _Sign(
+        "UNAVAILABLE",
+        ("not yet valid",),
+        "the certificate of {server}, or of who signed it, is not valid yet: is this machine's clock wrong?",
+    ),
     _Sign(
         "UNAVAILABLE", ("certificate_verify_failed",), "the certificate of {server} is not one that {authority} signed"
     ),
@@ -101,7 +115,9 @@ def explain(code: str, details: str, target: Target) -> str:
         tls=section,
         relay=f"is this the address of {_EXPECTED[settings.source]}?",
         authority=f"{section}.ca ({tls.ca})" if tls.ca else f"a public authority ({section}.ca is not set)",
-        own=f"does it trust {section}.cert?" if tls.cert else f"does it ask for {section}.cert and {section}.key?",
+        own=f"does it trust {section}.cert, and is that valid now?"
+        if tls.cert
+        else f"does it ask for {section}.cert and {section}.key?",
     )
 
 

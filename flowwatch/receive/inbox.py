@@ -19,7 +19,7 @@ from flowwatch.receive.rawnames import is_flow, node_of
 
 PATIENCE = 10.0
 """Seconds that streams may be kept waiting before anything is given up."""
-PER_LANE = 0.005
+PER_LANE = 0.01
 """Seconds between two batches for each lane there is, so that many quiet streams do not make many tiny batches."""
 HANDED = 2
 """Whole batches that a lane of handed batches holds."""
@@ -290,12 +290,14 @@ class Lane:
         window = items[begin:end]
         nodes: Counter[str] = Counter()
         kept: list[bytes | Notice] = []
+        gap = 0
         room = keep - sum(len(item) + _OBJECT for item in items[:begin] if isinstance(item, bytes))
         weight = 0
         for item in window:
             if isinstance(item, bytes):
                 cost = len(item) + _OBJECT
                 if is_flow(item) or cost > room:
+                    gap = gap if nodes else len(kept)
                     nodes[node_of(item)] += 1
                     weight += cost
                     continue
@@ -304,14 +306,17 @@ class Lane:
         if not nodes:
             self._kept = begin + len(kept)
             return bool(window)
-        before = items[begin - 1] if begin else None
+        head, tail = kept[:gap], kept[gap:]
+        before = head[-1] if head else items[begin - 1] if begin else None
         if isinstance(before, Shed):
             nodes.update(before.nodes)
-            begin -= 1
+            if not head:
+                begin -= 1
+            head = head[:-1]
             self._notices -= 1
         self._notices += 1
-        items[begin:end] = [Shed(at, dict(nodes)), *kept]
-        self._kept = begin + 1 + len(kept)
+        items[begin:end] = kept = [*head, Shed(at, dict(nodes)), *tail]
+        self._kept = begin + len(kept)
         self._gone += weight
         return True
 

@@ -114,6 +114,7 @@ class Nodes:
         self._clock = clock
         self._monotonic = monotonic
         self._random = random
+        self._stopped = False
         self._files = CertificateFiles(settings)
         self._roster = Roster()
         self._members: dict[str, _Member] = {}
@@ -153,6 +154,7 @@ class Nodes:
 
     def stop(self) -> None:
         """End soon, from any thread."""
+        self._stopped = True
         for stream in self._streams():
             stream.stop()
 
@@ -190,7 +192,8 @@ class Nodes:
 
     def _advance(self, name: str, member: _Member) -> None:
         """Bring a member to where it is wanted; a lane has one stream at a time."""
-        if member.wanted == member.node:
+        stopped = member.stream is not None and member.stream.stopping
+        if self._stopped or (member.wanted == member.node and not stopped):
             return
         if member.stream is not None and not member.stream.join(0):
             return

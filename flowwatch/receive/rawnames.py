@@ -33,13 +33,13 @@ def is_flow(message: bytes) -> bool:
 
 def _last(message: bytes, at: int, end: int, wanted: int) -> tuple[int, int]:
     """Where the last field with the tag `wanted` begins and ends; (0, 0) without one. ValueError, IndexError."""
-    found = (0, 0)
+    found, depth = (0, 0), 0
     while at < end:
         tag, at = _varint(message, at)
         kind = tag & 7
         if kind == 2:
             length, at = _varint(message, at)
-            if tag == wanted:
+            if tag == wanted and not depth:
                 found = (at, at + length)
             at += length
         elif kind == 0:
@@ -48,9 +48,11 @@ def _last(message: bytes, at: int, end: int, wanted: int) -> tuple[int, int]:
             at += 8
         elif kind == 5:
             at += 4
+        elif kind in (3, 4):
+            depth += 1 if kind == 3 else -1
         else:
             raise ValueError(f"wire type {kind}")
-    if at != end:
+    if at != end or depth:
         raise ValueError("a field goes beyond the end")
     return found
 

@@ -70,6 +70,7 @@ class Stream:
         self._ask_at = 0.0
         self._renewal: Link | None = None
         self._renewed = False
+        self._refused: Certificates | None = None
         self._renew_at = 0.0
         self._thread = threading.Thread(target=self._run, name=f"flowwatch-{name}"[:15], daemon=True)
 
@@ -83,6 +84,11 @@ class Stream:
         with self._lock:
             if self._link is not None:
                 self._link.give_up("stopped")
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it was stopped."""
+        return self._stopping.is_set()
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait for the stream's end; says whether it has come."""
@@ -128,18 +134,23 @@ class Stream:
         if renewal is None:
             found = files.current
             outdated = found is not None and found != link.certificates and files.read_at > link.made
-            if found is not None and outdated and self._up_since is not None and now >= self._renew_at:
+            due = found != self._refused or now >= self._renew_at
+            if found is not None and outdated and due and self._up_since is not None:
                 self._renewal = renewal = connect(self.target, found, now)
                 renewal.ask(SERVER_STATUS)
             return
         if self._renewed or (reply := renewal.reply()) is None:
             return
         if not reply.answered:
-            self._renew_at = now + RENEW_AGAIN
+            self._refused, self._renew_at = renewal.certificates, now + RENEW_AGAIN
             self._drop_renewal()
             log.warning("%s does not accept the renewed certificates; the stream goes on with the old ones", self._name)
             return
-        renewal.follow(self.subscription.method, *self.subscription.request())
+        if renewal.flows is None:
+            renewal.follow(self.subscription.method, *self.subscription.request())
+            # Answered only after the server has the request for the stream, which was sent before.
+            renewal.ask(SERVER_STATUS)
+            return
         self._renewed = True
         link.give_up(RENEWED)
 
