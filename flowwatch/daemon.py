@@ -1,4 +1,4 @@
-"""The wiring: the only module with threads and queues.
+"""The wiring: what runs in which thread, and what waits in which queue.
 
     receiver ─► ingest thread ─► engine ─► queue ─► writer thread ─► store
                      │ every tick
@@ -14,13 +14,10 @@ engine up to a limit; beyond it the oldest rows are given up and counted, while 
 from __future__ import annotations
 
 import logging
-import queue
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-
-import pyarrow as pa
 
 from flowwatch import __version__
 from flowwatch.codes import FlowClass
@@ -28,12 +25,13 @@ from flowwatch.config import Config
 from flowwatch.counts import Counts
 from flowwatch.declared import DeclaredFiles
 from flowwatch.engine import Engine
-from flowwatch.errors import FlowwatchError, StoreError
+from flowwatch.errors import FlowwatchError
 from flowwatch.metrics import Metrics
 from flowwatch.model import Finding, Snapshot
 from flowwatch.pacing import Evaluation, Pacer
 from flowwatch.receive import Receiver
 from flowwatch.store import Store
+from flowwatch.writer import Writer
 
 log = logging.getLogger("flowwatch.daemon")
 
@@ -41,15 +39,11 @@ TICK = 0.5
 """Seconds between two evaluations of the findings."""
 MAX_PENDING_ROWS = 1_000_000
 """Flow rows kept in memory while the store cannot take them."""
-RETRY_STORE = 1.0
 RATE_WINDOW = 5.0
 STOP_PATIENCE = 25.0
 """Seconds for the last rows to be stored, within the half minute Kubernetes gives; it takes one or two."""
-RETAIN_EVERY = 600.0
 RELOAD_EVERY = 2.0
 """Seconds between two looks at the files of the allowlist."""
-
-Tables = dict[str, pa.Table]
 
 
 class Daemon:
@@ -86,16 +80,13 @@ class Daemon:
         self._classes: Counter[str] = Counter()
         self._lost: Counter[str] = Counter()
         self._rates: deque[tuple[float, int]] = deque()
-        self._commits: queue.Queue[Tables | None] = queue.Queue(maxsize=2)
-        self._stopping = threading.Event()
-        self._rows_stored = store.count_flows()
-        self._store_error = ""
+        self._writer = Writer(store, config.store, self.metrics, clock)
         self._known: set[str] = set()
-        self._beat = {"ingest": clock(), "writer": clock()}
+        self._beat = clock()
         self._snapshot = self._observe([])
         self._threads = [
             threading.Thread(target=self._guard, args=(self._ingest,), name="ingest", daemon=True),
-            threading.Thread(target=self._guard, args=(self._write,), name="writer", daemon=True),
+            threading.Thread(target=self._guard, args=(self._writer.run,), name="writer", daemon=True),
         ]
 
     @property
@@ -105,7 +96,7 @@ class Daemon:
 
     def beats(self) -> dict[str, float]:
         """When each thread last showed a sign of life."""
-        return dict(self._beat)
+        return {"ingest": self._beat, "writer": self._writer.beat}
 
     def start(self) -> None:
         """Begin."""
@@ -114,7 +105,7 @@ class Daemon:
 
     def stop(self, deadline: float = STOP_PATIENCE) -> None:
         """Stop receiving, commit what was received, and end the threads. The store stays its maker's to close."""
-        self._stopping.set()
+        self._writer.stop()
         self._receiver.stop()
         end = time.monotonic() + deadline
         for thread in self._threads:
@@ -125,7 +116,7 @@ class Daemon:
     def _ingest(self) -> None:
         tick = commit = look = self._clock()
         for messages in self._receiver.batches():
-            now = self._beat["ingest"] = self._clock()
+            now = self._beat = self._clock()
             if messages:
                 self._note(self._engine.ingest(messages, now))
             self._engine.coverage.interrupted = self._receiver.status.state != "streaming"
@@ -141,8 +132,8 @@ class Daemon:
                 self._evaluate(now)
         now = self._clock()
         self._evaluate(now)
-        self._commits.put(self._engine.drain(now, self._snapshot.findings))
-        self._commits.put(None)
+        self._writer.put(self._engine.drain(now, self._snapshot.findings))
+        self._writer.finish()
 
     def _note(self, counts: Counts) -> None:
         metrics = self.metrics
@@ -163,14 +154,14 @@ class Daemon:
 
     def _hand_over(self, now: float) -> None:
         """Give the writer what there is, if it can take it."""
-        if not self._commits.full():
-            self._commits.put(self._engine.drain(now, self._snapshot.findings))
+        if not self._writer.full:
+            self._writer.put(self._engine.drain(now, self._snapshot.findings))
             return
         shed = self._engine.shed(MAX_PENDING_ROWS)
         if shed:
             self._lost["flowwatch"] += shed
             self.metrics.lost("flowwatch", shed)
-            log.warning("gave up flow rows the store cannot take: rows=%d error=%s", shed, self._store_error or "slow")
+            log.warning("gave up flow rows the store cannot take: rows=%d error=%s", shed, self._writer.error or "slow")
 
     def _reload(self, now: float) -> None:
         """Take a changed allowlist into force; a broken one leaves the last good one there."""
@@ -223,10 +214,10 @@ class Daemon:
             alerts=dict(self.alert_counts),
             rules=len(engine.rules),
             unused_rules=engine.unused_rules() if may_be_unused else (),
-            rows_stored=self._rows_stored,
+            rows_stored=self._writer.rows_stored,
             pending_rows=engine.pending_rows,
             store_path=str(self.store.path),
-            store_error=self._store_error,
+            store_error=self._writer.error,
             allowlist_error=self._declared.error,
             conditions=tuple(condition.manifest for condition in engine.conditions(now)),
         )
@@ -237,56 +228,6 @@ class Daemon:
             self._rates.popleft()
         since, flows = self._rates[0]
         return (self._totals["flows"] - flows) / (now - since) if now > since else 0.0
-
-    # ── the writer thread ────────────────────────────────────────────────────────────────────────
-
-    def _write(self) -> None:
-        retained = self._clock()
-        while True:
-            try:
-                tables = self._commits.get(timeout=1.0)
-            except queue.Empty:
-                self._beat["writer"] = self._clock()
-                continue
-            if tables is None:
-                return
-            self._commit(tables)
-            if self._clock() - retained >= RETAIN_EVERY:
-                retained = self._clock()
-                self._retain(retained)
-
-    def _commit(self, tables: Tables) -> None:
-        """Commit, trying again for as long as it takes: later commits build on this one's numbers."""
-        while True:
-            begun = time.perf_counter()
-            self._beat["writer"] = self._clock()
-            try:
-                rows = self.store.commit(tables)
-            except StoreError as error:
-                if not self._store_error:
-                    log.error("the store refuses, trying again until it does not: %s", error)
-                self._store_error = str(error)
-                self.metrics.store_failed()
-                if self._stopping.wait(RETRY_STORE):
-                    log.error("stopped with rows that could not be stored: %s", error)
-                    return
-                continue
-            seconds = time.perf_counter() - begun
-            if self._store_error:
-                log.info("the store works again")
-            self._store_error = ""
-            self._rows_stored += rows
-            self.metrics.committed(rows, seconds)
-            self.metrics.spent("store", seconds)
-            self.metrics.store_size(self.store.size())
-            return
-
-    def _retain(self, now: float) -> None:
-        try:
-            self.store.retain(now - self.config.store.retention)
-        except StoreError as error:
-            self.metrics.store_failed()
-            log.error("old flows could not be deleted: %s", error)
 
     def _guard(self, work: Callable[[], None]) -> None:
         """A thread that dies ends the process with its reason: half a pipeline must not look alive."""

@@ -16,6 +16,7 @@ import pytest
 
 import flowwatch
 from flowwatch import daemon as daemon_module
+from flowwatch import writer as writer_module
 from flowwatch.assemble import running, watch
 from flowwatch.errors import FlowwatchError, QueryError, SourceError, StoreError
 from flowwatch.store import Store
@@ -133,7 +134,7 @@ def test_a_store_that_refuses_is_tried_again(tmp_path: Path, monkeypatch: pytest
         return commit(self, tables)
 
     monkeypatch.setattr(Store, "commit", refuse)
-    monkeypatch.setattr(daemon_module, "RETRY_STORE", 0.02)
+    monkeypatch.setattr(writer_module, "RETRY", 0.02)
     feed = Feed()
     with running(settings(tmp_path, ALLOWLIST), feed) as (daemon, service):
         feed.give(messages())
@@ -151,7 +152,7 @@ def test_a_store_that_refuses_is_tried_again(tmp_path: Path, monkeypatch: pytest
 def test_rows_nobody_can_store_are_given_up_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory stays bounded: beyond the limit the oldest rows go, are counted as lost, and edges stay counted."""
     monkeypatch.setattr(Store, "commit", _refuse_always)
-    monkeypatch.setattr(daemon_module, "RETRY_STORE", 0.02)
+    monkeypatch.setattr(writer_module, "RETRY", 0.02)
     monkeypatch.setattr(daemon_module, "MAX_PENDING_ROWS", 7)
     feed = Feed()
     with running(settings(tmp_path, ALLOWLIST), feed) as (daemon, _):

@@ -30,6 +30,7 @@ LAYERS = (
     ("the parts put together", "assemble"),
     ("what runs beside the ingest", "service"),
     ("the ingest", "daemon"),
+    ("what commits in a thread of its own", "writer"),
     ("the edges of the process", "web | terminal screen | notify | store | declared | receive.* | simulate.*"),
     ("the pipeline as a whole", "engine counts"),
     ("what is kept and what is reported", "rows | findings"),
