@@ -18,7 +18,8 @@ from flowwatch.model import Snapshot
 from flowwatch.receive import Receiver
 from flowwatch.receive.relay import RelayReceiver
 from flowwatch.service import Service
-from flowwatch.store import Store, claim
+from flowwatch.store import claim
+from flowwatch.store_begin import begin
 
 OVERLAP = 10.0
 """Seconds: nodes' flows reach us out of order by less than this."""
@@ -33,7 +34,7 @@ def running(
     now = clock()
     files = DeclaredFiles(config.allowlist, config.policy)
     allowlist = files.load(now)
-    store = Store(config.store.path, memory_limit=config.store.memory_limit)
+    store, restored = begin(config.store.path, config.store.memory_limit, clock)
     try:
         engine = Engine(
             cluster=config.cluster,
@@ -41,7 +42,7 @@ def running(
             settle=config.judge.settle,
             active_for=config.judge.active_for,
         )
-        engine.restore(store.restore(), now)
+        engine.restore(restored, now)
         # A stream that is opened again asks for what it missed; the engine leaves out what it had.
         source = receiver or RelayReceiver(
             config.hubble, since=lambda: engine.newest - OVERLAP if engine.newest else None

@@ -81,6 +81,7 @@ class Daemon:
         self._lost: Counter[str] = Counter()
         self._rates: deque[tuple[float, int]] = deque()
         self._writer = Writer(store, config.store, self.metrics, clock)
+        self._generation = self._writer.generation
         self._known: set[str] = set()
         self._beat = clock()
         self._snapshot = self._observe([])
@@ -132,7 +133,7 @@ class Daemon:
                 self._evaluate(now)
         now = self._clock()
         self._evaluate(now)
-        self._writer.put(self._engine.drain(now, self._snapshot.findings))
+        self._put(now)
         self._writer.finish()
 
     def _note(self, counts: Counts) -> None:
@@ -155,13 +156,21 @@ class Daemon:
     def _hand_over(self, now: float) -> None:
         """Give the writer what there is, if it can take it."""
         if not self._writer.full:
-            self._writer.put(self._engine.drain(now, self._snapshot.findings))
+            self._put(now)
             return
-        shed = self._engine.shed(MAX_PENDING_ROWS)
+        shed = self._engine.shed(max(MAX_PENDING_ROWS - self._writer.pending_rows, 0))
         if shed:
             self._lost["flowwatch"] += shed
             self.metrics.lost("flowwatch", shed)
             log.warning("gave up flow rows the store cannot take: rows=%d error=%s", shed, self._writer.error or "slow")
+
+    def _put(self, now: float) -> None:
+        """Drain the engine to the writer; of everything it knows, where a new file was begun."""
+        generation = self._writer.generation
+        if generation != self._generation:
+            self._generation = generation
+            self._engine.renew()
+        self._writer.put(self._engine.drain(now, self._snapshot.findings), generation)
 
     def _reload(self, now: float) -> None:
         """Take a changed allowlist into force; a broken one leaves the last good one there."""
@@ -215,9 +224,10 @@ class Daemon:
             rules=len(engine.rules),
             unused_rules=engine.unused_rules() if may_be_unused else (),
             rows_stored=self._writer.rows_stored,
-            pending_rows=engine.pending_rows,
+            pending_rows=engine.pending_rows + self._writer.pending_rows,
             store_path=str(self.store.path),
             store_error=self._writer.error,
+            store_set_aside=self.store.aside,
             allowlist_error=self._declared.error,
             conditions=tuple(condition.manifest for condition in engine.conditions(now)),
         )

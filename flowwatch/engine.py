@@ -261,6 +261,12 @@ class Engine:
             self.edges.restore_totals(**row)
         self._all_edges_pending = True  # the allowlist may have changed while nobody was looking
 
+    def renew(self) -> None:
+        """Forget what the store has: the next drain hands over everything known, for a new and empty file."""
+        self.interner.renew()
+        self._rules_pending = self._all_edges_pending = True
+        self._written = {}
+
     def shed(self, limit: int) -> int:
         """Give up the oldest undrained flow rows beyond `limit` rows; how many went. Their edges stay counted."""
         shed = 0

@@ -59,5 +59,13 @@ class StoreError(FlowwatchError):
     """The database file cannot be opened, read or written."""
 
 
+class DamagedError(StoreError):
+    """The database file is not as it was written: nothing but another file will help."""
+
+
+class UnwritableError(StoreError):
+    """The database file is in order, but the disk or the file system refuses; it may not for ever."""
+
+
 class QueryError(FlowwatchError):
     """A named query does not exist, lacks a parameter or failed."""

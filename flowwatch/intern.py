@@ -180,6 +180,16 @@ class Interner:
         news, self._news = self._news, News()
         return news
 
+    def renew(self) -> None:
+        """Make everything interned new again, for a store that has nothing. Peers that were let go of, or
+        belong to an earlier run, get another number when they are seen again."""
+        self._news = News(
+            nodes=[(number, name) for name, number in self.nodes.items()],
+            identities=list(enumerate(self.identities)),
+            peers=[(number, *key) for key, number in self._peer_numbers.items()],
+            policies=[(number, names) for names, number in self._policy_numbers.items() if number],
+        )
+
     # ── one value at a time ──────────────────────────────────────────────────────────────────────
 
     def node(self, name: str) -> int:

@@ -113,6 +113,8 @@ TABLE: tuple[Spec, ...] = (
     _histogram("store_commit_seconds", "How long commits took."),
     _gauge("store_pending_rows", "Rows waiting to be written."),
     _counter("store_errors_total", "Reads or writes the database refused."),
+    _gauge("store_up", "1 while the database takes rows, 0 while it refuses them or is slow; they wait in memory."),
+    _counter("store_set_aside_total", "Damaged database files that were set aside for a new one."),
     _gauge("store_bytes", "Size of the database file."),
     # Who was told.
     _gauge("alerts", "Alerts by state; resolved ones until they are no longer repeated.", state=ALERT_STATES),

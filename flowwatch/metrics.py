@@ -176,6 +176,10 @@ class Metrics:
         """The database refused a read or a write."""
         self._counters["flowwatch_store_errors_total"].inc()
 
+    def store_set_aside(self) -> None:
+        """A damaged database file was set aside, and a new one begun."""
+        self._counters["flowwatch_store_set_aside_total"].inc()
+
     def store_size(self, size: int) -> None:
         """The database file now takes so many bytes."""
         self._gauges["flowwatch_store_bytes"].set(size)
@@ -185,6 +189,7 @@ class Metrics:
         set_ = {name.removeprefix(PREFIX): gauge for name, gauge in self._gauges.items()}
         set_["stream_up"].set(snapshot.stream == "streaming")
         set_["coverage_ratio"].set(snapshot.coverage)
+        set_["store_up"].set(not snapshot.store_error)
         set_["store_pending_rows"].set(snapshot.pending_rows)
         set_["allowlist_rules"].set(snapshot.rules)
         set_["allowlist_valid"].set(not snapshot.allowlist_error)

@@ -260,6 +260,9 @@ class Snapshot:
     pending_rows: int = 0
     store_path: str = ""
     store_error: str = ""
+    """Why the store does not take rows now; they wait in memory."""
+    store_set_aside: str = ""
+    """Where a damaged database file was set aside; a new one was begun."""
     allowlist_error: str = ""
     conditions: tuple[Mapping[str, str], ...] = ()
     """Status conditions as they stand in a Kubernetes object: type, status, reason, message, lastTransitionTime."""

@@ -142,6 +142,7 @@ def status_json(snapshot: Snapshot, limit: int | None = None) -> dict[str, Json]
         "stream_error": snapshot.stream_error,
         "allowlist_error": snapshot.allowlist_error,
         "store_error": snapshot.store_error,
+        "store_set_aside": snapshot.store_set_aside,
         "findings_total": len(snapshot.findings),
         "findings": [finding_json(finding) for finding in shown],
     }

@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
@@ -19,94 +20,123 @@ import duckdb
 import pyarrow as pa
 
 from flowwatch import sql
-from flowwatch.errors import QueryError, StoreError
+from flowwatch.errors import DamagedError, QueryError, StoreError, UnwritableError
 from flowwatch.model import Identity, Kind
-from flowwatch.rows import Restored, code_rows
+from flowwatch.rows import Restored
+from flowwatch.store_faults import ends_the_connection, fault, first_line, log_of, set_aside
+from flowwatch.store_open import connect, run, run_on
+from flowwatch.store_readers import Readers
 
-SCHEMA_VERSION = 1
 CLOSE_PATIENCE = 10.0
 """Seconds to wait for a commit that is under way when the file is closed."""
+READERS_PATIENCE = 5.0
+"""Seconds to wait for queries to end before the file is opened anew; then it is tried again."""
+BREAKS = 3
+"""So often in a row DuckDB may fail by its own fault before the file is taken to be the reason."""
 
 
 class Store:
-    """An open database file. `commit` and `retain` from one thread; `query` from any."""
+    """A database file that is opened anew whenever it must be. `commit`, `retain` and `set_aside` from one
+    thread; `query` from any."""
 
-    def __init__(self, path: str | Path, *, memory_limit: int = 256_000_000, read_only: bool = False) -> None:
-        """Open or create the file. `memory_limit` in bytes (DuckDB's own; the process needs about
-        250 MB more). Raises `StoreError` when the file is in use, is not ours, or cannot be opened."""
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        memory_limit: int = 256_000_000,
+        read_only: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Open or create the file. `memory_limit` in bytes (DuckDB's own; the process needs about 250 MB
+        more). A file that is there but may not be written now is opened to be read, and `refusal` says why;
+        commits are refused until it can be written. Raises `DamagedError` when the file is damaged, `StoreError`
+        when it is in use, is not ours, or cannot be opened."""
         self.path = Path(path)
-        self._lock = Lock()
+        self.refusal = ""
+        """Why the file could not be written when it was opened; empty when it could."""
+        self.aside = ""
+        """Where the last damaged file (or log) was set aside."""
+        self._memory_limit = memory_limit
         self._read_only = read_only
+        self._clock = clock
+        self._lock = Lock()
+        """Held by whoever writes, or replaces the connection."""
+        self._readers = Readers()
+        self._uncertain: Mapping[str, pa.Table] | None = None
+        """The drain whose commit failed, perhaps after it was in the file."""
+        self._damage = ""
+        self._breaks = 0
+        self._connection: duckdb.DuckDBPyConnection | None = None
         try:
-            if not read_only:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = duckdb.connect(
-                str(self.path),
-                read_only=read_only,
-                config={
-                    # More threads write the same rows with twice the CPU and into twice the space.
-                    "threads": 1,
-                    "memory_limit": f"{memory_limit // 1_000_000}MB",
-                    "temp_directory": f"{self.path}.tmp",
-                    # Nothing may be fetched at run time.
-                    "autoinstall_known_extensions": False,
-                    "autoload_known_extensions": False,
-                },
-            )
-        except (duckdb.Error, OSError) as error:
-            raise StoreError(_explain_open(self.path, error)) from error
+            self._connection = connect(self.path, memory_limit, read_only)
+        except UnwritableError as error:
+            if read_only or not self.path.exists():
+                raise
+            self._connection, self.refusal = connect(self.path, memory_limit, read_only=True), str(error)
         try:
-            self._prepare()
-        except duckdb.Error as error:
-            self._connection.close()
-            raise StoreError(f"{self.path}: {_first_line(error)}") from error
+            self._commits = self._count_commits()
         except StoreError:
             self._connection.close()
             raise
+        self._inode = self._stat()
 
     def close(self) -> None:
         """Write the log into the file and let it go; a commit that is under way is waited for."""
         idle = self._lock.acquire(timeout=CLOSE_PATIENCE)
         try:
             with contextlib.suppress(duckdb.Error):
-                if idle and not self._read_only:
-                    self._run("checkpoint")
+                if idle and self._connection and not (self._read_only or self.refusal):
+                    run(self._connection, "checkpoint")
         finally:
             if idle:
                 self._lock.release()
-        self._connection.close()
+        self._readers.clear(CLOSE_PATIENCE)
+        if self._connection:
+            self._connection.close()
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────
 
     def commit(self, tables: Mapping[str, pa.Table]) -> int:
         """Run the statements of a drain, each over its table, in one transaction; give the number of
-        flow rows written. After a `StoreError` nothing of it is in the file."""
+        flow rows written. After a `StoreError` try the same drain again: it is written once, however often it
+        is tried. After a `DamagedError` only `set_aside` helps."""
         if not tables:
             return 0
-        with self._lock:
-            try:
-                self._run("begin")
-                for name, table in tables.items():
-                    self._connection.register("batch", table)
-                    self._run(name)
-                    self._connection.unregister("batch")
-                self._run("commit")
-            except duckdb.Error as error:
-                with contextlib.suppress(duckdb.Error):
-                    self._run("rollback")
-                raise StoreError(f"{self.path}: {_first_line(error)}") from error
         flows = tables.get("append_flows")
-        return 0 if flows is None else len(flows)
+        written = 0 if flows is None else len(flows)
+        with self._lock:
+            connection = self._open()
+            if self._uncertain is tables and self._count_commits() == self._commits + 1:
+                self._commits, self._uncertain = self._commits + 1, None
+                return written
+            self._uncertain = tables
+            with self._told():
+                run(connection, "begin")
+                for name, table in tables.items():
+                    run_on(connection, name, table)
+                run(connection, "count_commit")
+                run(connection, "commit")
+            self._commits, self._uncertain, self._breaks = self._commits + 1, None, 0
+        return written
 
     def retain(self, before: float) -> None:
         """Forget flows, activity and coverage older than `before` (seconds)."""
         moment = datetime.fromtimestamp(before, UTC).replace(tzinfo=None)
         with self._lock:
-            try:
+            connection = self._open()
+            with self._told():
                 for name in ("retain_flows", "retain_edge_activity", "retain_coverage"):
-                    self._run(name, {"before": moment})
-            except duckdb.Error as error:
-                raise StoreError(f"{self.path}: {_first_line(error)}") from error
+                    run(connection, name, {"before": moment})
+
+    def set_aside(self) -> Path:
+        """Rename the damaged file and its log, and let the next commit begin a new one; gives the new name.
+        The numbers of the engine mean nothing to the new file. Raises `StoreError` when that cannot be done now."""
+        with self._lock:
+            self._let_go()
+            aside = set_aside(self.path, self._clock())
+            self._commits, self._uncertain, self._breaks = 0, None, 0
+            self._damage, self.refusal, self.aside = "", "", str(aside)
+            return aside
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────
 
@@ -116,14 +146,11 @@ class Store:
         if missing:
             raise QueryError(f"{query.where}: missing parameters: {', '.join(missing)}")
         try:
-            cursor = self._connection.cursor()
-            try:
-                relation = cursor.sql(query.sql, params={name: params[name] for name in query.params} or None)
-                return relation.to_arrow_table()
-            finally:
-                cursor.close()
-        except duckdb.Error as error:
-            raise QueryError(f"{query.where}: {_first_line(error)}") from error
+            return self._select(query, {name: params[name] for name in query.params})
+        except (duckdb.Error, UnicodeDecodeError) as error:
+            if isinstance(told := fault(self.path, error), DamagedError):
+                self._damage = self._damage or str(told)
+            raise QueryError(f"{query.where}: {first_line(error)}") from error
 
     def count_flows(self) -> int:
         """Flow rows in the file."""
@@ -131,7 +158,7 @@ class Store:
 
     def size(self) -> int:
         """Bytes on disk, log included."""
-        files = (self.path, self.path.with_name(self.path.name + ".wal"))
+        files = (self.path, log_of(self.path))
         return sum(file.stat().st_size for file in files if file.exists())
 
     def restore(self) -> Restored:
@@ -156,34 +183,69 @@ class Store:
 
     # ── inside ───────────────────────────────────────────────────────────────────────────────────
 
-    def _prepare(self) -> None:
-        tables, ours = self._read("has_schema").to_pylist()[0].values()
-        if tables and not ours:
-            raise StoreError(f"{self.path}: this is a DuckDB file, but not one of flowwatch; name another `store.path`")
-        if ours:
-            version = self._read("read_version").column(0)[0].as_py()
-            if version > SCHEMA_VERSION:
-                raise StoreError(
-                    f"{self.path}: written by a newer flowwatch (schema {version}; this one knows {SCHEMA_VERSION})"
-                )
-        elif self._read_only:
-            raise StoreError(f"{self.path}: empty: nothing was stored here yet")
-        if self._read_only:
-            return
-        for statement in sql.queries("schema").values():
-            self._connection.execute(statement.sql).fetchall()
-        if not ours:
-            self._run("set_version", {"version": SCHEMA_VERSION})
-        self._run("clear_codes")
-        self._connection.register("batch", code_rows())
-        self._run("append_codes")
-        self._connection.unregister("batch")
+    def _open(self) -> duckdb.DuckDBPyConnection:
+        """The connection to write on, opened anew where that is needed."""
+        if self._damage:
+            raise DamagedError(self._damage)
+        if self._connection and self._stat() != self._inode:
+            raise DamagedError(f"{self.path}: was removed or replaced by somebody else")
+        if self.refusal:
+            self._let_go()
+        if self._connection is None:
+            self._connection = connect(self.path, self._memory_limit, self._read_only)
+            self._inode, self.refusal = self._stat(), ""
+            if self._count_commits() not in (self._commits, self._commits + (self._uncertain is not None)):
+                raise DamagedError(f"{self.path}: is not as it was left")
+        return self._connection
 
-    def _run(self, name: str, params: Mapping[str, object] | None = None) -> None:
-        self._connection.execute(sql.statement("store", name), dict(params) if params else None).fetchall()
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Tell DuckDB's errors as ours; what was begun is given up."""
+        try:
+            yield
+        except (duckdb.Error, UnicodeDecodeError) as error:
+            with contextlib.suppress(duckdb.Error):
+                if self._connection:
+                    run(self._connection, "rollback")
+            told = fault(self.path, error)
+            if isinstance(error, duckdb.InternalException):
+                self._breaks += 1
+                if self._breaks >= BREAKS:
+                    told = DamagedError(str(told))
+            if isinstance(told, DamagedError):
+                self._damage = str(told)
+            elif ends_the_connection(error):
+                self._let_go()
+            raise told from error
+
+    def _let_go(self) -> None:
+        """Close the connection, and the cursors of all who read on it: as long as one of them lives, so does
+        DuckDB's idea of the file."""
+        if not self._readers.clear(READERS_PATIENCE):
+            raise UnwritableError(f"{self.path}: waiting for a query to end before the file is opened anew")
+        if self._connection:
+            with contextlib.suppress(duckdb.Error):
+                self._connection.close()
+        self._connection = None
+
+    def _stat(self) -> tuple[int, int] | None:
+        with contextlib.suppress(OSError):
+            status = self.path.stat()
+            return status.st_dev, status.st_ino
+        return None
+
+    def _count_commits(self) -> int:
+        return int(self._read("read_progress").column(0)[0].as_py() or 0)
 
     def _read(self, name: str) -> pa.Table:
-        return self.query(sql.queries("store")[name], {})
+        try:
+            return self._select(sql.queries("store")[name], {})
+        except (duckdb.Error, UnicodeDecodeError) as error:
+            raise fault(self.path, error, opening=True) from error
+
+    def _select(self, query: sql.Query, params: Mapping[str, object]) -> pa.Table:
+        with self._readers.cursor(self._connection) as cursor:
+            return cursor.sql(query.sql, params=dict(params) or None).to_arrow_table()
 
 
 # ── who owns a file ──────────────────────────────────────────────────────────────────────────────
@@ -213,16 +275,3 @@ def owner_of(path: str | Path) -> str | None:
         return str(note["api"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _explain_open(path: Path, error: Exception) -> str:
-    text = _first_line(error)
-    if "lock" in text.lower():
-        return f"{path}: in use by another process (a DuckDB file has one owner at a time)"
-    if path.is_dir():
-        return f"{path}: a directory, not a database file"
-    return f"{path}: cannot be opened: {text}"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]

@@ -3,8 +3,9 @@
     ingest ─► put ─► bounded queue ─► run ─► store
 
 It never gives a drain up while it runs, because later ones build on its numbers; it says instead that
-the store refuses, so that whoever drains can go on judging and decide what to shed. Between commits it
-forgets what has passed its retention.
+the store refuses, so that whoever drains can go on judging and decide what to shed. When a file is found
+damaged it begins a new one, to which the engine must hand over everything it knows: the `generation`
+counts these. Between commits it forgets what has passed its retention.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pyarrow as pa
 
 from flowwatch.config import StoreSettings
-from flowwatch.errors import StoreError
+from flowwatch.errors import DamagedError, StoreError
 from flowwatch.metrics import Metrics
 from flowwatch.store import Store
 
@@ -29,7 +30,13 @@ QUEUED = 2
 IDLE = 1.0
 """Seconds after which a writer with nothing to do shows a sign of life."""
 RETRY = 1.0
+SLOW = 10.0
+"""Seconds after which a commit under way is called slow."""
 RETAIN_EVERY = 600.0
+MOST_KEPT = 1_000_000
+"""Flow rows that are kept for a new file; of more the oldest are given up, and counted."""
+FACTS = ("append_flows", "append_edge_activity", "append_coverage")
+"""What a drain says of traffic. The rest gives its numbers their meaning, and is handed over anew to a new file."""
 
 Tables = dict[str, pa.Table]
 
@@ -44,25 +51,51 @@ class Writer:
         """`clock` gives seconds since 1970; retention is counted by it."""
         self.rows_stored = store.count_flows()
         """Flow rows in the file."""
-        self.error = ""
-        """Why the store refuses what it is given; empty while it does not."""
-        self.beat = clock()
-        """When the thread last showed a sign of life."""
+        self.generation = 0
+        """How many files were begun anew. What is put must be everything the engine knows, once after each."""
         self._store = store
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
-        self._drains: queue.Queue[Tables | None] = queue.Queue(maxsize=QUEUED)
+        self._drains: queue.Queue[tuple[Tables, int] | None] = queue.Queue(maxsize=QUEUED)
+        self._kept: list[Tables] = []
+        self._put_rows = 0
+        self._done_rows = 0
         self._stopping = threading.Event()
+        self._refusal = store.refusal
+        self._alive = clock()
+        self._begun: float | None = None
+        if store.aside:
+            metrics.store_set_aside()
 
     @property
     def full(self) -> bool:
         """Whether `put` would have to wait."""
         return self._drains.full()
 
-    def put(self, tables: Tables) -> None:
-        """Give a drain to be committed after all that were given before; waits while the queue is full."""
-        self._drains.put(tables)
+    @property
+    def pending_rows(self) -> int:
+        """Flow rows that were put and are not committed."""
+        return self._put_rows - self._done_rows
+
+    @property
+    def error(self) -> str:
+        """Why the store does not take what it is given; empty while it does."""
+        begun = self._begun
+        if self._refusal or begun is None or self._clock() - begun < SLOW:
+            return self._refusal
+        return f"slow: the commit under way takes longer than {SLOW:.0f} s"
+
+    @property
+    def beat(self) -> float:
+        """When the thread last showed a sign of life. Waiting for a disk is one: `error` speaks of that."""
+        return self._alive if self._begun is None else self._clock()
+
+    def put(self, tables: Tables, generation: int = 0) -> None:
+        """Give a drain to be committed after all that were given before; waits while the queue is full.
+        `generation` is what it was when the drain was made."""
+        self._put_rows += _flows(tables)
+        self._drains.put((tables, generation))
 
     def finish(self) -> None:
         """Say that nothing more will be put: `run` returns when all of it is committed."""
@@ -76,43 +109,76 @@ class Writer:
         """Commit until told that it is finished."""
         retained = self._clock()
         while True:
-            self.beat = self._clock()
+            self._alive = self._clock()
             try:
-                tables = self._drains.get(timeout=IDLE)
+                given = self._drains.get(timeout=IDLE)
             except queue.Empty:
                 continue
-            if tables is None:
+            if given is None:
                 return
-            self._commit(tables)
+            self._take(*given)
             if self._clock() - retained >= RETAIN_EVERY:
                 retained = self._clock()
                 self._retain(retained)
 
-    def _commit(self, tables: Tables) -> None:
-        """Commit, trying again for as long as it takes: later commits build on this one's numbers."""
+    def _take(self, tables: Tables, generation: int) -> None:
+        """Commit a drain. One that was made for a file that is no more leaves its facts to the next."""
+        if generation == self.generation:
+            tables, self._kept = _together([*self._kept, tables]), []
+            if self._commit(tables) or generation == self.generation:
+                self._done_rows += _flows(tables)
+                return
+        self._kept.append({name: tables[name] for name in FACTS if name in tables})
+        while sum(map(_flows, self._kept)) > MOST_KEPT:
+            lost = _flows(self._kept.pop(0))
+            self._done_rows += lost
+            self._metrics.lost("flowwatch", lost)
+
+    def _commit(self, tables: Tables) -> bool:
+        """Commit, trying again for as long as it takes: later commits build on this one's numbers.
+        False when it was given up, at the end or because a new file was begun."""
         while True:
-            begun = time.perf_counter()
-            self.beat = self._clock()
+            started = time.perf_counter()
+            self._alive = self._begun = self._clock()
             try:
                 rows = self._store.commit(tables)
             except StoreError as error:
-                if not self.error:
-                    log.error("the store refuses, trying again until it does not: %s", error)
-                self.error = str(error)
-                self._metrics.store_failed()
+                if self._refused(error):
+                    return False
                 if self._stopping.wait(RETRY):
                     log.error("stopped with rows that could not be stored: %s", error)
-                    return
+                    return False
                 continue
-            seconds = time.perf_counter() - begun
-            if self.error:
+            finally:
+                self._begun = None
+            if self._refusal:
                 log.info("the store works again")
-            self.error = ""
+            self._refusal = ""
             self.rows_stored += rows
+            seconds = time.perf_counter() - started
             self._metrics.committed(rows, seconds)
             self._metrics.spent("store", seconds)
             self._metrics.store_size(self._store.size())
-            return
+            return True
+
+    def _refused(self, error: StoreError) -> bool:
+        """Tell that the store refuses. True when the file is damaged and a new one can be begun."""
+        if not self._refusal:
+            log.error("the store refuses, trying again until it does not: %s", error)
+        self._refusal = str(error)
+        self._metrics.store_failed()
+        if not isinstance(error, DamagedError):
+            return False
+        try:
+            aside = self._store.set_aside()
+        except StoreError as worse:
+            self._refusal = str(worse)
+            return False
+        log.error("set aside as %s, a new file is begun", aside)
+        self._metrics.store_set_aside()
+        self.rows_stored = 0
+        self.generation += 1
+        return True
 
     def _retain(self, now: float) -> None:
         try:
@@ -120,3 +186,17 @@ class Writer:
         except StoreError as error:
             self._metrics.store_failed()
             log.error("old flows could not be deleted: %s", error)
+
+
+def _flows(tables: Tables) -> int:
+    return len(tables["append_flows"]) if "append_flows" in tables else 0
+
+
+def _together(drains: Sequence[Tables]) -> Tables:
+    """The last drain, with the facts of those before it."""
+    *before, tables = drains
+    for name in FACTS:
+        parts = [drain[name] for drain in before if name in drain]
+        if parts:
+            tables = {**tables, name: pa.concat_tables([*parts, tables[name]] if name in tables else parts)}
+    return tables

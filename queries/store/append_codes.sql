@@ -1,2 +1,2 @@
 -- Fill the meaning of the codes; `batch` is an Arrow table.
-INSERT INTO codes SELECT * FROM batch
+INSERT INTO codes BY NAME SELECT * FROM batch

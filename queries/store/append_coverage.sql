@@ -1,2 +1,2 @@
 -- Append the minutes of coverage a commit finished; `batch` is an Arrow table.
-INSERT INTO coverage SELECT * FROM batch
+INSERT INTO coverage BY NAME SELECT * FROM batch

@@ -1,2 +1,2 @@
 -- Append edges seen for the first time; `batch` is an Arrow table.
-INSERT INTO edges SELECT * FROM batch
+INSERT INTO edges BY NAME SELECT * FROM batch

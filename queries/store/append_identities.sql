@@ -1,2 +1,2 @@
 -- Append identities seen for the first time; `batch` is an Arrow table.
-INSERT INTO identities SELECT * FROM batch
+INSERT INTO identities BY NAME SELECT * FROM batch

@@ -1,2 +1,2 @@
 -- Append nodes seen for the first time; `batch` is an Arrow table.
-INSERT INTO nodes SELECT * FROM batch
+INSERT INTO nodes BY NAME SELECT * FROM batch

@@ -1,2 +1,2 @@
 -- Append peers seen for the first time; `batch` is an Arrow table.
-INSERT INTO peers SELECT * FROM batch
+INSERT INTO peers BY NAME SELECT * FROM batch

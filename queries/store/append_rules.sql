@@ -1,2 +1,2 @@
 -- Fill the rules in force; `batch` is an Arrow table.
-INSERT INTO rules SELECT * FROM batch
+INSERT INTO rules BY NAME SELECT * FROM batch

@@ -1,2 +1,2 @@
 -- Write findings as they are now, over what the same fingerprints had; `batch` is an Arrow table.
-INSERT OR REPLACE INTO findings SELECT * FROM batch
+INSERT OR REPLACE INTO findings BY NAME SELECT * FROM batch
