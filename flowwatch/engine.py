@@ -19,7 +19,7 @@ from flowwatch.counts import Counts
 from flowwatch.coverage import Coverage
 from flowwatch.decode import Columns, Decoder, best_decoder
 from flowwatch.edges import Allowlist, Edges, NoAllowlist, Observations
-from flowwatch.findings import Findings
+from flowwatch.findings import SAMPLES, Findings
 from flowwatch.hubble import flow_pb2, relay_pb2
 from flowwatch.intern import Interned, Interner
 from flowwatch.judge import DeclaredCode
@@ -30,9 +30,11 @@ from flowwatch.rows import (
     activity_rows,
     coverage_rows,
     edge_rows,
+    evidence_rows,
     finding_rows,
     fingerprint_rows,
     flow_rows,
+    newest_evidence,
     news_rows,
     rule_rows,
 )
@@ -41,6 +43,8 @@ from flowwatch.transport import carried
 
 Ints = npt.NDArray[np.int64]
 
+EVIDENCE_BATCHES = 64
+"""So many batches of samples are thinned out to the newest, when nobody drains them."""
 STAGES = ("decode", "intern", "classify", "judge", "rows")
 
 
@@ -71,6 +75,9 @@ class Engine:
         self._all_edges_pending = False
         self._flow_rows: list[pa.RecordBatch] = []
         self._activity_rows: list[pa.RecordBatch] = []
+        self._evidence_rows: list[pa.Table] = []
+        self._proof: list[tuple[int, int]] = []
+        """Rows of the batch under way that are samples of findings, with what they are evidence of."""
         self._standings: dict[int, str] = {}
         self._written: dict[str, tuple[float, int, str]] = {}
         self.newest = 0.0
@@ -106,6 +113,7 @@ class Engine:
             edge[evident] = self._observe(columns, interned, classes, client, server, evident, counts, now)
         watch.lap("judge")
         self._flow_rows.append(flow_rows(columns, interned, classes, client, server, edge))
+        self._keep_proof(columns)
         node_names = list(self.interner.nodes)
         self.coverage.received(node_names, interned.node, columns.time, columns.weight, now)
         counts.add_flows(columns, classes)
@@ -174,7 +182,8 @@ class Engine:
             groups.setdefault(key, []).append(at)
         for (edge, evidence), members in groups.items():
             flows = rows[members]
-            uuids = columns.uuid.take(pa.array(flows[-5:])).to_pylist()
+            self._proof += [(int(row), evidence) for row in flows[-SAMPLES:]]
+            uuids = columns.uuid.take(pa.array(flows[-SAMPLES:])).to_pylist()
             reasons = (
                 {drop_name(code) for code in set(columns.drop_reason[flows].tolist())}
                 if evidence == Evidence.DROPPED
@@ -183,6 +192,16 @@ class Engine:
             sets = interned.denied_by if evidence == Evidence.DROPPED else interned.allowed_by
             policies = {name for number in set(sets[flows].tolist()) for name in self.interner.policies[number]}
             self.findings.note(edge, Evidence(evidence), uuids, reasons, tuple(policies))
+
+    def _keep_proof(self, columns: Columns) -> None:
+        """Keep the rows of the flows that were noted as samples, of each finding the newest."""
+        if not self._proof:
+            return
+        self._proof, noted = [], sorted(self._proof)
+        rows, kinds = np.array(noted, dtype=np.int64).T
+        self._evidence_rows.append(evidence_rows(self._flow_rows[-1], rows, kinds, columns.uuid))
+        if len(self._evidence_rows) >= EVIDENCE_BATCHES:
+            self._evidence_rows = [newest_evidence(pa.concat_tables(self._evidence_rows), SAMPLES)]
 
     def _note_stream(self, statuses: list[bytes], losses: list[tuple[str, bytes]], counts: Counts, now: float) -> None:
         for serialised in statuses:
@@ -218,6 +237,9 @@ class Engine:
         if self._flow_rows:
             tables["append_flows"] = pa.Table.from_batches(self._flow_rows)
             self._flow_rows = []
+        if self._evidence_rows:
+            tables["append_evidence"] = newest_evidence(pa.concat_tables(self._evidence_rows), SAMPLES)
+            self._evidence_rows = []
         minutes = self.coverage.drain(now)
         if minutes:
             tables["append_coverage"] = coverage_rows(minutes)
@@ -259,6 +281,10 @@ class Engine:
                 raise ValueError(f"edge {row['edge']} is not in its place")
         for row in restored.totals.to_pylist():
             self.edges.restore_totals(**row)
+        for row in restored.samples.to_pylist():
+            evidence = Evidence(row["evidence"])
+            reasons = {drop_name(row["drop_reason"])} if evidence is Evidence.DROPPED else set()
+            self.findings.note(row["edge"], evidence, [row["uuid"]], reasons, tuple(row["policies"]))
         self._all_edges_pending = True  # the allowlist may have changed while nobody was looking
 
     def renew(self) -> None:
@@ -276,7 +302,7 @@ class Engine:
 
     def forget_rows(self) -> None:
         """Let go of everything not yet drained, where nothing is stored."""
-        self._flow_rows, self._activity_rows, self.edges.fresh = [], [], []
+        self._flow_rows, self._activity_rows, self._evidence_rows, self.edges.fresh = [], [], [], []
         self.interner.drain()
 
     def conditions(self, now: float) -> tuple[Condition, ...]:

@@ -180,6 +180,15 @@ class Metrics:
         """A damaged database file was set aside, and a new one begun."""
         self._counters["flowwatch_store_set_aside_total"].inc()
 
+    def retained(self, table: str, rows: int, seconds: float) -> None:
+        """Rows of a table were forgotten, or added up into fewer; commits waited for it that long."""
+        self._counters["flowwatch_store_forgotten_rows_total"].labels(table).inc(rows)
+        self._histograms["flowwatch_store_retention_seconds"].observe(seconds)
+
+    def store_used(self, used: int) -> None:
+        """So many bytes of the database file now hold something."""
+        self._gauges["flowwatch_store_used_bytes"].set(used)
+
     def store_size(self, size: int) -> None:
         """The database file now takes so many bytes."""
         self._gauges["flowwatch_store_bytes"].set(size)

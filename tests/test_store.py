@@ -19,6 +19,7 @@ from flowwatch.decode.native import NativeDecoder
 from flowwatch.engine import Engine
 from flowwatch.errors import QueryError, StoreError
 from flowwatch.store import Store, claim, owner_of
+from flowwatch.store_retention import Keep
 from tests.support.flowtext import parse
 
 START = 1_780_000_000.0
@@ -103,7 +104,7 @@ def test_retention_goes_by_time(tmp_path: Path) -> None:
     """Flows before the moment are gone, those after it stay."""
     store = Store(tmp_path / "a.duckdb")
     store.commit(fed().drain(START))
-    store.retain(START + 1.05)
+    store.retain(Keep(flows=10.0, minutes=1e6, hours=1e6), START + 11.05)
     assert store.count_flows() == 3
     store.close()
 

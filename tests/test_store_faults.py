@@ -106,7 +106,8 @@ def test_whatever_bits_change_nothing_is_lost_and_work_goes_on(
 def test_a_damaged_log_costs_no_more_than_the_log(
     seed: int, healthy: tuple[bytes, bytes], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """The log is set aside; the file goes on as of its last checkpoint. A log that was cut is read as far as it goes."""
+    """The log is set aside; the file goes on as of its last checkpoint.
+    A log that was cut is read as far as it goes."""
     folder = tmp_path_factory.mktemp("log")
     file, log = healthy
     changed = flip(log, random.Random(seed))
