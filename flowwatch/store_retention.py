@@ -82,7 +82,8 @@ def next_by_size(connection: duckdb.DuckDBPyConnection, excess: Callable[[], int
                 connection, _Tier(table, ahead, f"roll_{table}" if table.endswith("minutes") else ""), oldest
             )
             # Somebody who reads may keep what was deleted alive for a while: deleting on would not help.
-            return Slice(table, done.rows, more=_checkpoint(connection) and excess() < before)
+            freed = _checkpoint(connection) and (excess() < before or done.rows < SLICE_ROWS // 2)
+            return Slice(table, done.rows, more=freed)
     return None
 
 
