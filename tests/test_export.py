@@ -73,10 +73,8 @@ def test_an_export_is_what_is_stored(tmp_path: Path) -> None:
         ("here", f"{FIRST:%Y-%m-%d}", FIRST.hour + at) for at in range(3)
     }
     assert all(int(row["hour"]) == row["time"].hour for row in found)
-    store = Store(tmp_path / "a.duckdb", read_only=True)
     with duckdb.connect(str(tmp_path / "a.duckdb"), read_only=True) as connection:
         told = connection.sql("SELECT * FROM flow_log").to_arrow_table().to_pylist()
-    store.close()
 
     def plain(rows_: list[dict[str, Any]]) -> list[str]:
         return sorted(repr({k: v for k, v in row.items() if k not in ("cluster", "date", "hour")}) for row in rows_)

@@ -28,6 +28,9 @@ kind: Allowlist
 workloads: {shop: {web: {app: web}, api: {app: api}}}
 rules: [{from: shop/web, to: shop/api, ports: 8080/TCP, reason: pages}]
 """
+COUNT = """-- How many?
+-- params: since, until
+SELECT count(*) AS n FROM flows WHERE time >= $since AND time < $until"""
 DAY = 86_400.0
 KEEP = Keep(flows=7 * DAY, minutes=30 * DAY, hours=400 * DAY)
 EVERYTHING = {"since": datetime(1970, 1, 1), "until": datetime(2100, 1, 1)}
@@ -148,8 +151,7 @@ def test_windows_that_cut_minutes_are_exact_while_flows_are_there(tmp_path: Path
         window = {"since": first + timedelta(milliseconds=since), "until": first + timedelta(milliseconds=until)}
         counted = store.query(sql.report("verdicts"), window).to_pylist()
         flows = store.query(
-            sql.parse(
-                "-- T.\n-- params: since, until\nSELECT count(*) AS n FROM flows\nWHERE time >= $since AND time < $until",
+            sql.parse(COUNT, "count", "test") AS n FROM flows\nWHERE time >= $since AND time < $until",
                 "t",
                 "t",
             ),
