@@ -80,7 +80,7 @@ def test_an_export_is_what_is_stored(tmp_path: Path) -> None:
         return sorted(repr({k: v for k, v in row.items() if k not in ("cluster", "date", "hour")}) for row in rows_)
 
     assert plain(found) == plain(told)
-    assert {row["source"] for row in read(tmp_path / "out", "edges")} == set()  # edges of another window
+    assert {row["source"] for row in read(tmp_path / "out", "edges")} == {"shop/web", "world"}
     assert (tmp_path / "out" / "findings" / "findings.parquet").exists()
     assert (tmp_path / "out" / "coverage" / "coverage.parquet").exists()
 

@@ -297,6 +297,9 @@ def test_store_allowlist_and_findings() -> None:
     metrics.committed(3000, 0.3)
     metrics.store_failed()
     metrics.store_size(1 << 20)
+    metrics.store_used(1 << 19)
+    metrics.store_set_aside()
+    metrics.retained("edge_activity", 500, 0.02)
     metrics.allowlist_loaded(NOON)
     metrics.opened(Square.BLOCKED, 2)
     metrics.spent("judge", 0.25)
@@ -310,6 +313,10 @@ def test_store_allowlist_and_findings() -> None:
         ("store_commit_seconds_sum", ()): pytest.approx(0.32),
         ("store_errors_total", ()): 1,
         ("store_bytes", ()): 1 << 20,
+        ("store_used_bytes", ()): 1 << 19,
+        ("store_set_aside_total", ()): 1,
+        ("store_retention_seconds_count", ()): 1,
+        ("store_retention_seconds_sum", ()): pytest.approx(0.02),
         ("allowlist_loaded_timestamp_seconds", ()): NOON,
         ("findings_opened_total", ("blocked",)): 2,
         ("stage_seconds_total", ("judge",)): 0.25,
