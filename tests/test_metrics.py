@@ -269,6 +269,7 @@ def test_observe_mirrors_a_snapshot() -> None:
         ("allowlist_rules", ()): 21,
         ("allowlist_valid", ()): 1,
         ("unused_rules", ()): 1,
+        ("store_up", ()): 1,
         ("store_pending_rows", ()): 7,
     }
     assert moved(metrics) == shown
@@ -284,6 +285,7 @@ def test_observe_mirrors_a_snapshot() -> None:
             flows=100,
             flows_per_second=0.0,
             coverage=0.0,
+            store_error="No space left on device",
             allowlist_error="allowlist.yaml:3: rules[0].ports: not a port",
         )
     )
@@ -315,6 +317,7 @@ def test_store_allowlist_and_findings() -> None:
         ("store_bytes", ()): 1 << 20,
         ("store_used_bytes", ()): 1 << 19,
         ("store_set_aside_total", ()): 1,
+        ("store_forgotten_rows_total", ("edge_activity",)): 500,
         ("store_retention_seconds_count", ()): 1,
         ("store_retention_seconds_sum", ()): pytest.approx(0.02),
         ("allowlist_loaded_timestamp_seconds", ()): NOON,
