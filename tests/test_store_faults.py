@@ -37,7 +37,8 @@ def many(count: int, seed: int) -> dict[str, pa.Table]:
     flows = fed().drain(START)["append_flows"]
     dice = random.Random(seed)
     table = pa.concat_tables([flows] * (count // len(flows)))
-    urls = pa.array([f"{dice.getrandbits(256):x}" for _ in range(len(table))])
+    noise = dice.randbytes(32 * len(table)).hex()
+    urls = pa.array([noise[at : at + 64] for at in range(0, len(noise), 64)])
     return {"append_flows": table.set_column(table.column_names.index("http_url"), "http_url", urls)}
 
 

@@ -75,7 +75,7 @@ ROWS = st.tuples(st.floats(0, 60 * DAY), st.integers(0, 3), st.integers(1, 3), s
 STEPS = st.lists(st.one_of(st.lists(ROWS, min_size=1, max_size=8), st.floats(0, 3 * DAY)), max_size=12)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(steps=STEPS, size=st.sampled_from([1, 3, 100]))
 def test_sums_stay_exact_whatever_is_added_up_when(steps: list[Any], size: int) -> None:
     """Drains, late ones too, and forgetting in any order: nothing younger than the last retention is lost or counted
