@@ -62,7 +62,7 @@ def test_every_query_runs(tmp_path: Path) -> None:
     store.commit(fed().drain(START))
     for query in sql.queries("report").values():
         result = store.query(query, {name: WINDOW[name] for name in query.params})
-        if "flow_log" not in query.columns:
+        if "flow_log" not in query.columns and not query.columns.startswith("as the table"):
             for name in result.column_names:
                 assert name in query.columns, f"{query.where}: column {name} is not in the header"
     store.close()
