@@ -128,7 +128,7 @@ def _edge_of_flow(uuid: str, store: Path | None, allowlist: Allowlist) -> Edge:
     if store is None:
         raise QueryError("--flow: name the database with --store or --config")
     with Database(store) as database:
-        rows = [row for row in database.table("samples", since="all").to_pylist() if uuid in row["samples"]]
+        rows = [row for row in database.table("samples", since="all").to_pylist() if row["uuid"] == uuid]
     if not rows:
         raise QueryError(f"--flow: no finding has a flow {uuid!r} among its samples; pass the flow itself as a line")
     row, observed = rows[0], _Observed(store)

@@ -64,7 +64,15 @@ class StoreSettings:
     memory_limit: Annotated[int, size(minimum=64 * 1000**2)] = 256 * 1000**2
     """What DuckDB may use for itself. The process needs some 300MB on top."""
     retention: PositiveSeconds = 7 * 86_400.0
-    """Flows older than this are deleted."""
+    """Flows older than this are deleted. What was seen of each edge, and how many flows of each kind there
+    were, is kept longer: by the minute, then by the hour."""
+    retention_minutes: PositiveSeconds = 30 * 86_400.0
+    """What is kept by the minute is added up by the hour when it is older than this; coverage is deleted."""
+    retention_hours: PositiveSeconds = 400 * 86_400.0
+    """What is kept by the hour is deleted when it is older than this, and so are findings that are over."""
+    max_size: Annotated[int, size()] = 10 * 1000**3
+    """When what is stored takes more than this, the oldest flows go first, however young they are. The file
+    itself never shrinks: what is freed in it is used again. 0: no limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,12 +277,29 @@ def _contradictions(config: Config) -> Iterator[tuple[Problem, tuple[str, ...]]]
         origin = config.origins.get(name, Origin("defaults"))
         return Problem(origin.file, origin.line, name, message, origin.text, hint)
 
-    alerts = config.alerts
-    if config.sources:
-        for key in KEYS:
-            if key.path[0] == "hubble" and key.value_in(config) != key.default:
-                yield problem(key.name, "has no effect: sources stands in its place"), (key.name, "sources")
-    yield from source_contradictions(config.every_source, config.origins, problem)
+    hubble, tls, alerts = config.hubble, config.hubble.tls, config.alerts
+    if hubble.reconnect_min > hubble.reconnect_max:
+        names = ("hubble.reconnect_min", "hubble.reconnect_max")
+        blamed = next((name for name in names if name in config.origins), names[0])
+        least, most = format_duration(hubble.reconnect_min), format_duration(hubble.reconnect_max)
+        yield problem(blamed, f"reconnect_min ({least}) is longer than reconnect_max ({most})"), names
+    for given, missing in (("cert", "key"), ("key", "cert")):
+        if getattr(tls, given) and not getattr(tls, missing):
+            names = (f"hubble.tls.{given}", f"hubble.tls.{missing}")
+            yield problem(names[0], f"needs {names[1]} beside it"), names
+    for name in ("ca", "cert", "key", "server_name"):
+        names = (f"hubble.tls.{name}", "hubble.tls.enabled")
+        if getattr(tls, name) and not tls.enabled and names[1] not in config.origins:
+            yield (
+                problem(names[0], "has no effect without TLS", f"set {names[1]} to true, or to false to say so"),
+                names,
+            )
+    store = config.store
+    if store.retention_hours < store.retention_minutes:
+        names = ("store.retention_hours", "store.retention_minutes")
+        blamed = next((name for name in names if name in config.origins), names[0])
+        hours, minutes = format_duration(store.retention_hours), format_duration(store.retention_minutes)
+        yield problem(blamed, f"retention_hours ({hours}) is shorter than retention_minutes ({minutes})"), names
     basic, password = "alerts.basic_auth.username", "alerts.basic_auth.password_file"
     if alerts.basic_auth.username and not alerts.basic_auth.password_file:
         yield problem(basic, f"needs {password} beside it"), (basic, password)

@@ -116,10 +116,11 @@ class Daemon:
 
     def _ingest(self) -> None:
         tick = commit = look = self._clock()
-        for batch in self._receiver.batches():
+        for messages in self._receiver.batches():
             now = self._beat = self._clock()
-            if batch.messages or batch.notices:
-                self._note(self._engine.ingest(batch, now))
+            if messages:
+                self._note(self._engine.ingest(messages, now))
+            self._engine.coverage.interrupted = self._receiver.status.state != "streaming"
             settings = self.config.store
             if now - commit >= settings.commit_interval or self._engine.pending_rows >= settings.commit_rows:
                 commit = now

@@ -21,7 +21,8 @@ from flowwatch.coverage import Coverage
 from flowwatch.cursors import Cursors
 from flowwatch.decode import Columns, Decoder, best_decoder
 from flowwatch.edges import Allowlist, Edges, NoAllowlist, Observations
-from flowwatch.findings import Findings
+from flowwatch.findings import SAMPLES, Findings
+from flowwatch.hubble import flow_pb2, relay_pb2
 from flowwatch.intern import Interned, Interner
 from flowwatch.judge import DeclaredCode
 from flowwatch.model import Finding, Side
@@ -29,9 +30,11 @@ from flowwatch.receive import Batch
 from flowwatch.rows import (
     activity_rows,
     edge_rows,
+    evidence_rows,
     finding_rows,
     fingerprint_rows,
     flow_rows,
+    newest_evidence,
     news_rows,
     rule_rows,
 )
@@ -41,6 +44,8 @@ from flowwatch.transport import carried
 
 Ints = npt.NDArray[np.int64]
 
+EVIDENCE_BATCHES = 64
+"""So many batches of samples are thinned out to the newest, when nobody drains them."""
 STAGES = ("decode", "intern", "classify", "judge", "rows")
 
 
@@ -72,6 +77,9 @@ class Engine:
         self._all_edges_pending = False
         self._flow_rows: list[pa.RecordBatch] = []
         self._activity_rows: list[pa.RecordBatch] = []
+        self._evidence_rows: list[pa.Table] = []
+        self._proof: list[tuple[int, int]] = []
+        """Rows of the batch under way that are samples of findings, with what they are evidence of."""
         self._standings: dict[int, str] = {}
         self._written: dict[str, tuple[float, int, str]] = {}
         self.newest = 0.0
@@ -108,6 +116,9 @@ class Engine:
             edge[evident] = self._observe(columns, interned, classes, client, server, evident, counts, now)
         watch.lap("judge")
         self._flow_rows.append(flow_rows(columns, interned, classes, client, server, edge))
+        self._keep_proof(columns)
+        node_names = list(self.interner.nodes)
+        self.coverage.received(node_names, interned.node, columns.time, columns.weight, now)
         counts.add_flows(columns, classes)
         self.newest = max(self.newest, counts.last_flow)
         watch.lap("rows")
@@ -163,7 +174,8 @@ class Engine:
             groups.setdefault(key, []).append(at)
         for (edge, evidence), members in groups.items():
             flows = rows[members]
-            uuids = columns.uuid.take(pa.array(flows[-5:])).to_pylist()
+            self._proof += [(int(row), evidence) for row in flows[-SAMPLES:]]
+            uuids = columns.uuid.take(pa.array(flows[-SAMPLES:])).to_pylist()
             reasons = (
                 {drop_name(code) for code in set(columns.drop_reason[flows].tolist())}
                 if evidence == Evidence.DROPPED
@@ -172,6 +184,25 @@ class Engine:
             sets = interned.denied_by if evidence == Evidence.DROPPED else interned.allowed_by
             policies = {name for number in set(sets[flows].tolist()) for name in self.interner.policies[number]}
             self.findings.note(edge, Evidence(evidence), uuids, reasons, tuple(policies))
+
+    def _keep_proof(self, columns: Columns) -> None:
+        """Keep the rows of the flows that were noted as samples, of each finding the newest."""
+        if not self._proof:
+            return
+        self._proof, noted = [], sorted(self._proof)
+        rows, kinds = np.array(noted, dtype=np.int64).T
+        self._evidence_rows.append(evidence_rows(self._flow_rows[-1], rows, kinds, columns.uuid))
+        if len(self._evidence_rows) >= EVIDENCE_BATCHES:
+            self._evidence_rows = [newest_evidence(pa.concat_tables(self._evidence_rows), SAMPLES)]
+
+    def _note_stream(self, statuses: list[bytes], losses: list[tuple[str, bytes]], counts: Counts, now: float) -> None:
+        for serialised in statuses:
+            status = relay_pb2.NodeStatusEvent.FromString(serialised)
+            for node in status.node_names:
+                self.coverage.node_is(node, status.state_change == relay_pb2.NODE_CONNECTED, now)
+        for node, serialised in losses:
+            event = flow_pb2.LostEvent.FromString(serialised)
+            counts.lost[self.coverage.lose(node, event.source, event.num_events_lost, now)] += event.num_events_lost
 
     # ── what comes out ───────────────────────────────────────────────────────────────────────────
 
@@ -225,8 +256,12 @@ class Engine:
         if self._flow_rows:
             tables["append_flows"] = pa.Table.from_batches(self._flow_rows)
             self._flow_rows = []
-        tables |= stream_rows(self.arrivals, now)
-        tables |= news_rows(self.interner.drain(), self.interner)
+        if self._evidence_rows:
+            tables["append_evidence"] = newest_evidence(pa.concat_tables(self._evidence_rows), SAMPLES)
+            self._evidence_rows = []
+        minutes = self.coverage.drain(now)
+        if minutes:
+            tables["append_coverage"] = coverage_rows(minutes)
         return tables | self._drain_findings(self.current(now) if findings is None else findings)
 
     def _drain_edges(self, now: float) -> dict[str, pa.Table]:
@@ -266,17 +301,15 @@ class Engine:
                 raise ValueError(f"edge {row['edge']} is not in its place")
         for row in restored.totals.to_pylist():
             self.edges.restore_totals(**row)
-        streams = restored.streams
-        begun = min((node.since for node in streams.nodes), default=None)
-        self.arrivals.restore(streams.recent)
-        self.cursors.restore(streams.cursors, begun)
-        self.coverage.restore(streams.nodes, streams.windows, begun)
+        for row in restored.samples.to_pylist():
+            evidence = Evidence(row["evidence"])
+            reasons = {drop_name(row["drop_reason"])} if evidence is Evidence.DROPPED else set()
+            self.findings.note(row["edge"], evidence, [row["uuid"]], reasons, tuple(row["policies"]))
         self._all_edges_pending = True  # the allowlist may have changed while nobody was looking
 
     def renew(self) -> None:
         """Forget what the store has: the next drain hands over everything known, for a new and empty file."""
         self.interner.renew()
-        self.arrivals.renew()
         self._rules_pending = self._all_edges_pending = True
         self._written = {}
 
@@ -289,7 +322,7 @@ class Engine:
 
     def forget_rows(self) -> None:
         """Let go of everything not yet drained, where nothing is stored."""
-        self._flow_rows, self._activity_rows, self.edges.fresh = [], [], []
+        self._flow_rows, self._activity_rows, self._evidence_rows, self.edges.fresh = [], [], [], []
         self.interner.drain()
 
     def conditions(self, now: float) -> tuple[Condition, ...]:

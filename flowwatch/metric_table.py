@@ -33,6 +33,10 @@ LOSERS = (
 STATUSES = ("True", "False", "Unknown")
 NODE_STATES = ("streaming", "unavailable")
 STAGES = ("decode", "intern", "classify", "judge", "store")
+STORE_TABLES = (
+    "flows", "edge_activity", "edge_minutes", "edge_hours", "flow_activity", "flow_minutes", "flow_hours", "coverage",
+    "evidence", "findings",
+)  # fmt: skip
 ALERT_STATES = ("pending", "firing", "resolved")
 POLICY_REASONS = ("POLICY_DENIED", "POLICY_DENY")
 """The drop reasons every namespace has from the start; the others are rare."""
@@ -126,7 +130,10 @@ TABLE: tuple[Spec, ...] = (
     _counter("store_errors_total", "Reads or writes the database refused."),
     _gauge("store_up", "1 while the database takes rows, 0 while it refuses them or is slow; they wait in memory."),
     _counter("store_set_aside_total", "Damaged database files that were set aside for a new one."),
-    _gauge("store_bytes", "Size of the database file."),
+    _gauge("store_bytes", "Size of the database file. It never shrinks: what is freed in it is used again."),
+    _gauge("store_used_bytes", "What of the database file holds something; `store.max_size` bounds it."),
+    _counter("store_forgotten_rows_total", "Rows deleted or added up into fewer, by table.", table=STORE_TABLES),
+    _histogram("store_retention_seconds", "How long commits waited while rows were forgotten."),
     # Who was told.
     _gauge("alerts", "Alerts by state; resolved ones until they are no longer repeated.", state=ALERT_STATES),
     _counter("alertmanager_sent_total", "Alerts accepted by Alertmanager.", alertmanager=()),

@@ -186,6 +186,15 @@ class Metrics:
         """A damaged database file was set aside, and a new one begun."""
         self._counters["flowwatch_store_set_aside_total"].inc()
 
+    def retained(self, table: str, rows: int, seconds: float) -> None:
+        """Rows of a table were forgotten, or added up into fewer; commits waited for it that long."""
+        self._counters["flowwatch_store_forgotten_rows_total"].labels(table).inc(rows)
+        self._histograms["flowwatch_store_retention_seconds"].observe(seconds)
+
+    def store_used(self, used: int) -> None:
+        """So many bytes of the database file now hold something."""
+        self._gauges["flowwatch_store_used_bytes"].set(used)
+
     def store_size(self, size: int) -> None:
         """The database file now takes so many bytes."""
         self._gauges["flowwatch_store_bytes"].set(size)
@@ -195,9 +204,6 @@ class Metrics:
         set_ = {name.removeprefix(PREFIX): gauge for name, gauge in self._gauges.items()}
         set_["stream_up"].set(snapshot.stream == "streaming")
         set_["coverage_ratio"].set(snapshot.coverage)
-        set_["coverage_window_seconds"].set(max(snapshot.now - snapshot.watched_since, 0.0))
-        self._counters["flowwatch_coverage_gaps_total"].inc(max(snapshot.gaps - self._gaps, 0))
-        self._gaps = snapshot.gaps
         set_["store_up"].set(not snapshot.store_error)
         set_["store_pending_rows"].set(snapshot.pending_rows)
         set_["allowlist_rules"].set(snapshot.rules)

@@ -24,6 +24,19 @@ _MS = pa.timestamp("ms")
 _US = pa.timestamp("us")
 
 
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What an earlier run left that the engine needs to go on with the same numbers."""
+
+    nodes: list[tuple[int, str]]
+    identities: list[tuple[int, Identity, str, str]]
+    policies: list[tuple[int, tuple[str, ...]]]
+    next_peer: int
+    edges: pa.Table
+    totals: pa.Table
+    samples: pa.Table
+
+
 def flow_rows(
     columns: Columns, interned: Interned, classes: Classes, client: Ints, server: Ints, edge: Ints
 ) -> pa.RecordBatch:
@@ -64,6 +77,25 @@ def flow_rows(
         "edge": pa.array(edge.astype(np.int32), mask=edge < 0),
     }
     return pa.RecordBatch.from_arrays(list(fields.values()), names=list(fields))
+
+
+def evidence_rows(flows: pa.RecordBatch, rows: Ints, evidence: Ints, uuids: pa.Array) -> pa.Table:
+    """Rows of `evidence`: some rows of `flow_rows`, with what each is evidence of, and its uuid."""
+    taken = flows.take(pa.array(rows))
+    names = ["uuid", "evidence", *taken.schema.names]
+    return pa.table([uuids.take(pa.array(rows)), pa.array(evidence.astype(np.uint8)), *taken.columns], names=names)
+
+
+def newest_evidence(evidence: pa.Table, most: int) -> pa.Table:
+    """Of each edge and kind of evidence the last `most` rows."""
+    counts: dict[tuple[int, int], int] = {}
+    kept = []
+    keys = list(zip(evidence["edge"].to_pylist(), evidence["evidence"].to_pylist(), strict=True))
+    for row in range(len(keys) - 1, -1, -1):
+        counts[keys[row]] = counts.get(keys[row], 0) + 1
+        if counts[keys[row]] <= most:
+            kept.append(row)
+    return evidence.take(pa.array(kept[::-1], pa.int64()))
 
 
 def news_rows(news: News, interner: Interner) -> dict[str, pa.Table]:

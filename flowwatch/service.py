@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -70,13 +70,16 @@ class DaemonView:
         query = sql.report(name)
         values = report.parameters(query, params, self._clock())
         table = await asyncio.to_thread(self._daemon.store.query, query, values)
-        columns = [column.to_pylist() for column in table.columns]
-        rows = list(zip(*columns, strict=True))
-        return web.QueryResult(tuple(table.column_names), rows, lambda: _arrow(table))
+        return web.QueryResult(tuple(table.column_names), _rows(table), lambda: _arrow(table))
 
     def queries(self) -> Sequence[Mapping[str, object]]:
         """The named queries."""
         return report.described()
+
+
+def _rows(table: pa.Table) -> Iterator[tuple[object, ...]]:
+    """The rows as Python values, made when somebody asks: Arrow readers never do."""
+    yield from zip(*(column.to_pylist() for column in table.columns), strict=True)
 
 
 def _arrow(table: pa.Table) -> bytes:

@@ -12,7 +12,6 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
 
@@ -20,21 +19,20 @@ import duckdb
 import pyarrow as pa
 
 from flowwatch import sql
-from flowwatch.coverage_node import StoredNode
-from flowwatch.cursors import Cursor
 from flowwatch.errors import DamagedError, QueryError, StoreError, UnwritableError
 from flowwatch.model import Identity, Kind
-from flowwatch.rows_streams import Restored, RestoredStreams, recent_keys
+from flowwatch.rows import Restored
 from flowwatch.store_faults import ends_the_connection, fault, first_line, log_of, set_aside
 from flowwatch.store_open import connect, run, run_on
 from flowwatch.store_readers import Readers
+from flowwatch.store_retention import Keep, Slice, next_by_size, next_slice
 
 CLOSE_PATIENCE = 10.0
 """Seconds to wait for a commit that is under way when the file is closed."""
 READERS_PATIENCE = 5.0
 """Seconds to wait for queries to end before the file is opened anew; then it is tried again."""
-RETAINED = ("retain_flows", "retain_edge_activity", "retain_coverage", "retain_gaps", "retain_node_states")
-"""The statements that forget what is too old."""
+FOLLOWED_BY = {"append_flows": ("append_flow_activity",), "append_evidence": ("trim_evidence",)}
+"""What else is done with the rows of a drain, in the same transaction."""
 BREAKS = 3
 """So often in a row DuckDB may fail by its own fault before the file is taken to be the reason."""
 
@@ -117,20 +115,22 @@ class Store:
             with self._told():
                 run(connection, "begin")
                 for name, table in tables.items():
-                    run_on(connection, name, table)
+                    for statement in (name, *FOLLOWED_BY.get(name, ())):
+                        run_on(connection, statement, table)
                 run(connection, "count_commit")
                 run(connection, "commit")
             self._commits, self._uncertain, self._breaks = self._commits + 1, None, 0
         return written
 
-    def retain(self, before: float) -> None:
-        """Forget flows, activity and coverage older than `before` (seconds)."""
-        moment = datetime.fromtimestamp(before, UTC).replace(tzinfo=None)
+    def retain(self, keep: Keep, now: float) -> Slice | None:
+        """Forget the next slice of what is too old or too much; None when nothing is. No longer than a commit."""
         with self._lock:
             connection = self._open()
             with self._told():
-                for name in RETAINED:
-                    run(connection, name, {"before": moment})
+                done = next_slice(connection, keep, now)
+                if done is None and keep.max_size:
+                    done = next_by_size(connection, lambda: self.used() - keep.max_size, now)
+        return done
 
     def set_aside(self) -> Path:
         """Rename the damaged file and its log, and let the next commit begin a new one; gives the new name.
@@ -165,6 +165,11 @@ class Store:
         files = (self.path, log_of(self.path))
         return sum(file.stat().st_size for file in files if file.exists())
 
+    def used(self) -> int:
+        """Bytes that hold something, log included. What was freed stays in the file and is used again."""
+        log = log_of(self.path)
+        return int(self._read("read_used_bytes").column(0)[0].as_py()) + (log.stat().st_size if log.exists() else 0)
+
     def restore(self) -> Restored:
         """Read back what the engine must know to go on."""
         identities = self._read("read_identities").to_pylist()
@@ -183,12 +188,7 @@ class Store:
             int(self._read("read_next_peer").column(0)[0].as_py()),
             self._read("read_edges"),
             self._read("read_edge_totals"),
-            RestoredStreams(
-                [StoredNode(**row) for row in self._read("read_node_states").to_pylist()],
-                [Cursor(**row | {"time": row["time"] / 1e9}) for row in self._read("read_cursors").to_pylist()],
-                recent_keys(self._read("read_recent_keys")),
-                self._read("read_coverage").to_pylist(),
-            ),
+            self._read("read_samples"),
         )
 
     # ── inside ───────────────────────────────────────────────────────────────────────────────────

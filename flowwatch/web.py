@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Protocol
@@ -67,11 +67,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class QueryResult:
-    """What a named query gave. `arrow` makes an Arrow IPC stream of it, called only when asked for
-    one and possibly in another thread."""
+    """What a named query gave. `rows` are read at most once; `arrow` makes an Arrow IPC stream of it, called
+    only when asked for one. Either may happen in another thread."""
 
     columns: tuple[str, ...]
-    rows: list[tuple[object, ...]]
+    rows: Iterable[tuple[object, ...]]
     arrow: Callable[[], bytes]
 
 
@@ -307,11 +307,11 @@ def _written(result: QueryResult, format: str) -> bytes:
         case "arrow":
             return result.arrow()
         case "csv":
-            text = table(result.columns, result.rows, "csv")
+            text = table(result.columns, list(result.rows), "csv")
         case "table":
-            text = table(result.columns, result.rows, "table")
+            text = table(result.columns, list(result.rows), "table")
         case _:
-            text = table(result.columns, result.rows, "json")
+            text = table(result.columns, list(result.rows), "json")
     return f"{text}\n".encode("utf-8", "backslashreplace")
 
 

@@ -10,6 +10,7 @@ counts these. Between commits it forgets what has passed its retention.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
@@ -22,6 +23,7 @@ from flowwatch.config import StoreSettings
 from flowwatch.errors import DamagedError, StoreError
 from flowwatch.metrics import Metrics
 from flowwatch.store import Store
+from flowwatch.store_retention import Keep
 
 log = logging.getLogger("flowwatch.writer")
 
@@ -32,10 +34,11 @@ IDLE = 1.0
 RETRY = 1.0
 SLOW = 10.0
 """Seconds after which a commit under way is called slow."""
-RETAIN_EVERY = 600.0
+LOOK_EVERY = 10.0
+"""Seconds between two looks for something to forget, when the last one found nothing."""
 MOST_KEPT = 1_000_000
 """Flow rows that are kept for a new file; of more the oldest are given up, and counted."""
-FACTS = ("append_flows", "append_edge_activity", "append_coverage")
+FACTS = ("append_flows", "append_edge_activity", "append_coverage", "append_evidence")
 """What a drain says of traffic. The rest gives its numbers their meaning, and is handed over anew to a new file."""
 
 Tables = dict[str, pa.Table]
@@ -54,7 +57,7 @@ class Writer:
         self.generation = 0
         """How many files were begun anew. What is put must be everything the engine knows, once after each."""
         self._store = store
-        self._settings = settings
+        self._keep = Keep(settings.retention, settings.retention_minutes, settings.retention_hours, settings.max_size)
         self._metrics = metrics
         self._clock = clock
         self._drains: queue.Queue[tuple[Tables, int] | None] = queue.Queue(maxsize=QUEUED)
@@ -63,7 +66,7 @@ class Writer:
         self._done_rows = 0
         self._stopping = threading.Event()
         self._refusal = store.refusal
-        self._alive = clock()
+        self._alive = self._look = clock()
         self._begun: float | None = None
         if store.aside:
             metrics.store_set_aside()
@@ -106,20 +109,19 @@ class Writer:
         self._stopping.set()
 
     def run(self) -> None:
-        """Commit until told that it is finished."""
-        retained = self._clock()
+        """Commit until told that it is finished; forget in between."""
         while True:
             self._alive = self._clock()
             try:
-                given = self._drains.get(timeout=IDLE)
+                given = self._drains.get(timeout=0.0 if self._clock() >= self._look else IDLE)
             except queue.Empty:
-                continue
-            if given is None:
-                return
-            self._take(*given)
-            if self._clock() - retained >= RETAIN_EVERY:
-                retained = self._clock()
-                self._retain(retained)
+                pass
+            else:
+                if given is None:
+                    return
+                self._take(*given)
+            if self._clock() >= self._look and not self.full and not self._refusal:
+                self._retain()
 
     def _take(self, tables: Tables, generation: int) -> None:
         """Commit a drain. One that was made for a file that is no more leaves its facts to the next."""
@@ -180,12 +182,27 @@ class Writer:
         self.generation += 1
         return True
 
-    def _retain(self, now: float) -> None:
+    def _retain(self) -> None:
+        """Forget one slice of what is too old or too much; go on at once where there is more."""
+        started = time.perf_counter()
+        self._begun, now = self._clock(), self._clock()
         try:
-            self._store.retain(now - self._settings.retention)
+            done = self._store.retain(self._keep, now)
+        except DamagedError as error:
+            self._refused(error)
+            return
         except StoreError as error:
             self._metrics.store_failed()
-            log.error("old flows could not be deleted: %s", error)
+            log.error("what is old could not be forgotten: %s", error)
+            done = None
+        finally:
+            self._begun = None
+        self._look = now if done and done.more else now + LOOK_EVERY
+        if done:
+            self._metrics.retained(done.table, done.rows, time.perf_counter() - started)
+            self.rows_stored -= done.rows if done.table == "flows" else 0
+        with contextlib.suppress(StoreError):
+            self._metrics.store_used(self._store.used())
 
 
 def _flows(tables: Tables) -> int:

@@ -360,7 +360,8 @@ def test_a_configuration_does_not_change() -> None:
         ('cluster: "a\\nb"', "flowwatch.yaml:1: cluster: 'a�b' holds a control character\n"
          '       1 | cluster: "a\\nb"\n    expected text that is not empty'),
         ("store: fast", "flowwatch.yaml:1: store: is text\n       1 | store: fast\n"
-         "    expected the keys path, commit_interval, commit_rows, memory_limit, retention"),
+         "    expected the keys path, commit_interval, commit_rows, memory_limit, retention, "
+         "retention_minutes, retention_hours, max_size"),
         ("- cluster: x", "flowwatch.yaml:1: is a list\n       1 | - cluster: x\n"
          "    expected the keys cluster, hubble, sources, allowlist, store, policy, judge, alerts, web, log"),
         ("cluster: a\n---\ncluster: b\n", "flowwatch.yaml:3: a second document: the configuration is one\n"

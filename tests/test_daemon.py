@@ -169,7 +169,7 @@ def test_rows_nobody_can_store_are_given_up_and_counted(tmp_path: Path, monkeypa
 
 
 def _accounted(snapshot: Snapshot) -> bool:
-    return snapshot.flows == 60 and snapshot.pending_rows + snapshot.lost["flowwatch"] == snapshot.flows
+    return snapshot.pending_rows + snapshot.lost["flowwatch"] == snapshot.flows > 12
 
 
 def _refuse_always(self: Store, tables: Mapping[str, pa.Table]) -> int:  # noqa: ARG001

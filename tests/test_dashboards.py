@@ -31,6 +31,8 @@ NOT_DRAWN = {
     "flowwatch_build_info": "names the values of the variables",
     "flowwatch_stream_connects_total": "a stream that connects often is one that fails often",
     "flowwatch_store_commits_total": "the count of the commit latency",
+    "flowwatch_store_up": "an alert tells of it, and the rows that wait are drawn",
+    "flowwatch_store_set_aside_total": "an alert tells of it",
     "flowwatch_allowlist_loaded_timestamp_seconds": "for looking up when, not for watching",
     "flowwatch_condition": "is there only where rules bear conditions",
 }

@@ -274,6 +274,7 @@ def test_observe_mirrors_a_snapshot() -> None:
         ("allowlist_rules", ()): 21,
         ("allowlist_valid", ()): 1,
         ("unused_rules", ()): 1,
+        ("store_up", ()): 1,
         ("store_pending_rows", ()): 7,
     }
     assert moved(metrics) == shown
@@ -289,9 +290,7 @@ def test_observe_mirrors_a_snapshot() -> None:
             flows=100,
             flows_per_second=0.0,
             coverage=0.0,
-            watched_since=NOON,
-            gaps=2,
-            store_error="disk full",
+            store_error="No space left on device",
             allowlist_error="allowlist.yaml:3: rules[0].ports: not a port",
         )
     )
@@ -305,6 +304,9 @@ def test_store_allowlist_and_findings() -> None:
     metrics.committed(3000, 0.3)
     metrics.store_failed()
     metrics.store_size(1 << 20)
+    metrics.store_used(1 << 19)
+    metrics.store_set_aside()
+    metrics.retained("edge_activity", 500, 0.02)
     metrics.allowlist_loaded(NOON)
     metrics.opened(Square.BLOCKED, 2)
     metrics.spent("judge", 0.25)
@@ -318,6 +320,11 @@ def test_store_allowlist_and_findings() -> None:
         ("store_commit_seconds_sum", ()): pytest.approx(0.32),
         ("store_errors_total", ()): 1,
         ("store_bytes", ()): 1 << 20,
+        ("store_used_bytes", ()): 1 << 19,
+        ("store_set_aside_total", ()): 1,
+        ("store_forgotten_rows_total", ("edge_activity",)): 500,
+        ("store_retention_seconds_count", ()): 1,
+        ("store_retention_seconds_sum", ()): pytest.approx(0.02),
         ("allowlist_loaded_timestamp_seconds", ()): NOON,
         ("findings_opened_total", ("blocked",)): 2,
         ("stage_seconds_total", ("judge",)): 0.25,

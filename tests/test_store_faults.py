@@ -37,7 +37,8 @@ def many(count: int, seed: int) -> dict[str, pa.Table]:
     flows = fed().drain(START)["append_flows"]
     dice = random.Random(seed)
     table = pa.concat_tables([flows] * (count // len(flows)))
-    urls = pa.array([f"{dice.getrandbits(256):x}" for _ in range(len(table))])
+    noise = dice.randbytes(32 * len(table)).hex()
+    urls = pa.array([noise[at : at + 64] for at in range(0, len(noise), 64)])
     return {"append_flows": table.set_column(table.column_names.index("http_url"), "http_url", urls)}
 
 
@@ -106,7 +107,8 @@ def test_whatever_bits_change_nothing_is_lost_and_work_goes_on(
 def test_a_damaged_log_costs_no_more_than_the_log(
     seed: int, healthy: tuple[bytes, bytes], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """The log is set aside; the file goes on as of its last checkpoint. A log that was cut is read as far as it goes."""
+    """The log is set aside; the file goes on as of its last checkpoint.
+    A log that was cut is read as far as it goes."""
     folder = tmp_path_factory.mktemp("log")
     file, log = healthy
     changed = flip(log, random.Random(seed))

@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = (
     ("the command line", "cli __main__"),
     ("what can be done with a declaration", "lint.command | explain"),
+    ("what is written for other tools", "export"),
     ("ways to use it", "demo replay | __init__ database"),
     ("the parts put together", "assemble"),
     ("what runs beside the ingest", "service"),

@@ -10,14 +10,14 @@ WITH seen AS (
         edge_log.declared,
         max(edge_log.transport) AS transport,
         min(coalesce(nullif(edge_log.rule, ''), edge_log.nearest_rule)) AS rule,
-        edge_activity.evidence,
-        edge_activity.side,
-        sum(edge_activity.flows) AS flows,
-        greatest(sum(edge_activity.verdicts), sum(edge_activity.openings)) AS connections,
-        max(edge_activity.time) AS last_seen
-    FROM edge_activity
+        edge_history.evidence,
+        edge_history.side,
+        sum(edge_history.flows) AS flows,
+        greatest(sum(edge_history.verdicts), sum(edge_history.openings)) AS connections,
+        max(edge_history.time) AS last_seen
+    FROM edge_history
     INNER JOIN edge_log USING (edge)
-    WHERE edge_activity.time >= $since AND edge_activity.time < $until
+    WHERE edge_history.time >= $since AND edge_history.time < $until
     GROUP BY ALL
 ),
 

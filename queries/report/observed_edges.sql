@@ -3,7 +3,7 @@
 -- columns: client_identity, server_identity (INTEGER, see identities), client, server (VARCHAR, workloads), server_ip (VARCHAR, empty inside the cluster), server_names (VARCHAR[]), protocol (IANA number), port (INTEGER, ICMP: type), forwarded, dropped (BOOLEAN)
 WITH evidence AS (
     SELECT edge, bool_or(evidence = 1) AS forwarded, bool_or(evidence = 2) AS dropped
-    FROM edge_activity
+    FROM edge_history
     WHERE time >= $since AND time < $until
     GROUP BY edge
 ),

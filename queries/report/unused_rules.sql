@@ -5,8 +5,8 @@ SELECT rules.title AS rule, rules.reason, rules.owner, rules.position
 FROM rules
 WHERE NOT EXISTS (
     SELECT 1
-    FROM edge_activity
+    FROM edge_history
     INNER JOIN edges USING (edge)
-    WHERE list_contains(edges.declared_by, rules.title) AND edge_activity.time >= $since AND edge_activity.time < $until
+    WHERE list_contains(edges.declared_by, rules.title) AND edge_history.time >= $since AND edge_history.time < $until
 )
 ORDER BY rules.rule

@@ -9,6 +9,6 @@ SELECT
     sum(openings)::BIGINT AS openings,
     epoch_ns(min(first_time)) AS first_time,
     epoch_ns(max(time)) AS last_time
-FROM edge_activity
+FROM edge_history
 GROUP BY edge, evidence, side
 ORDER BY edge, evidence, side

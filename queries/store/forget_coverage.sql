@@ -1,3 +1,3 @@
--- Forget coverage older than the retention.
+-- Forget the coverage of minutes before the moment.
 -- params: before
 DELETE FROM coverage WHERE minute < $before
