@@ -21,9 +21,6 @@ from flowwatch.service import Service
 from flowwatch.store import claim
 from flowwatch.store_begin import begin
 
-OVERLAP = 10.0
-"""Seconds: nodes' flows reach us out of order by less than this."""
-
 
 @contextmanager
 def running(

@@ -37,6 +37,7 @@ from flowwatch.config_values import (
     choice,
     count,
     duration,
+    format_duration,
     size,
     split_address,
 )
@@ -277,23 +278,12 @@ def _contradictions(config: Config) -> Iterator[tuple[Problem, tuple[str, ...]]]
         origin = config.origins.get(name, Origin("defaults"))
         return Problem(origin.file, origin.line, name, message, origin.text, hint)
 
-    hubble, tls, alerts = config.hubble, config.hubble.tls, config.alerts
-    if hubble.reconnect_min > hubble.reconnect_max:
-        names = ("hubble.reconnect_min", "hubble.reconnect_max")
-        blamed = next((name for name in names if name in config.origins), names[0])
-        least, most = format_duration(hubble.reconnect_min), format_duration(hubble.reconnect_max)
-        yield problem(blamed, f"reconnect_min ({least}) is longer than reconnect_max ({most})"), names
-    for given, missing in (("cert", "key"), ("key", "cert")):
-        if getattr(tls, given) and not getattr(tls, missing):
-            names = (f"hubble.tls.{given}", f"hubble.tls.{missing}")
-            yield problem(names[0], f"needs {names[1]} beside it"), names
-    for name in ("ca", "cert", "key", "server_name"):
-        names = (f"hubble.tls.{name}", "hubble.tls.enabled")
-        if getattr(tls, name) and not tls.enabled and names[1] not in config.origins:
-            yield (
-                problem(names[0], "has no effect without TLS", f"set {names[1]} to true, or to false to say so"),
-                names,
-            )
+    alerts = config.alerts
+    if config.sources:
+        for key in KEYS:
+            if key.path[0] == "hubble" and key.value_in(config) != key.default:
+                yield problem(key.name, "has no effect: sources stands in its place"), (key.name, "sources")
+    yield from source_contradictions(config.every_source, config.origins, problem)
     store = config.store
     if store.retention_hours < store.retention_minutes:
         names = ("store.retention_hours", "store.retention_minutes")

@@ -35,6 +35,8 @@ lost flows that a node says it saw, without a word."""
 RING, OTHER, OWN, UNREPORTED = 2, 3, 4, 5
 TAIL = 45.0
 """Seconds at the end of a streaming node's time that need no proof yet."""
+FLUSH_EVERY = 15.0
+"""Seconds for which minutes are added up before they are handed to the store."""
 REPLAY = 10.0
 """Seconds after a stream was opened in which its server may report the one event too many of a full ring."""
 UNREACHED = "the relay did not reach the node"
@@ -73,6 +75,9 @@ class Coverage:
         self._windows = Windows()
         self._minutes: defaultdict[tuple[int, Key], Minute] = defaultdict(Minute)
         self._gaps: list[Gap] = []
+        self._flushed = 0.0
+        self._lossy = False
+        """Something was lost since minutes were last handed over."""
 
     # ── what is told to it ───────────────────────────────────────────────────────────────────────
 
@@ -230,12 +235,20 @@ class Coverage:
 
     # ── to the store and back ────────────────────────────────────────────────────────────────────
 
-    def drain(self, now: float) -> tuple[list[tuple[int, Key, Minute]], list[Gap], list[StoredNode]]:
-        """What the store does not have yet: additions to minutes, gaps, and how every node stands."""
+    def drain(
+        self, now: float, everything: bool = False
+    ) -> tuple[list[tuple[int, Key, Minute]], list[Gap], list[StoredNode]]:
+        """What the store does not have yet: additions to minutes, gaps, and how every node stands. Minutes wait a
+        little, so that there are not as many rows as commits, unless something was lost or `everything` is asked."""
         self.advance(now)
-        minutes = [(minute, key, amounts) for (minute, key), amounts in sorted(self._minutes.items())]
-        gaps = self._gaps
-        self._minutes, self._gaps = defaultdict(Minute), []
+        minutes: list[tuple[int, Key, Minute]] = []
+        gaps, self._gaps = self._gaps, []
+        if everything or gaps or self._lossy or now - self._flushed >= FLUSH_EVERY:
+            self._flushed, self._lossy = now, False
+            minutes = [(minute, key, amounts) for (minute, key), amounts in sorted(self._minutes.items())]
+            self._minutes = defaultdict(Minute)
+            for node in self._nodes.values():
+                node.flushed = node.booked
         changed = [stored for node in self._nodes.values() if (stored := node.changed(now)) is not None]
         return minutes, gaps, changed
 
@@ -245,6 +258,7 @@ class Coverage:
         for stored in nodes:
             node = self._node(stored.cluster, stored.node, stored.since)
             node.restore(stored)
+            self._vouch(node, stored.proved)  # what was proved and not written down yet
         for row in windows:
             known = self._nodes.get((str(row["cluster"]), str(row["node"])))
             if known is None:
@@ -324,6 +338,7 @@ class Coverage:
         return verdict
 
     def _lose(self, key: Key, index: int, events: int, at: float) -> None:
+        self._lossy = True
         self._minutes[int(at // 60), key].lost[index] += events
         self.lost[LOSS_SOURCES[index]] += events
         node = self._nodes[key]
@@ -332,6 +347,7 @@ class Coverage:
 
     def _false(self, key: Key, events: int, at: float) -> None:
         """Take back losses of the ring that a node's own numbers disprove."""
+        self._lossy = True
         minute = self._minutes[int(at // 60), key]
         minute.lost[RING] -= events
         minute.lost_false += events

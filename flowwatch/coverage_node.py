@@ -44,6 +44,8 @@ class StoredNode:
     """How far its clock is ahead of ours."""
     noted: float = 0.0
     """When this was so."""
+    booked: float = 0.0
+    """Up to when its minutes are in the store."""
 
 
 @dataclass(slots=True)
@@ -73,6 +75,8 @@ class NodeLedger:
     """The streams that bring its flows now."""
     booked: float = 0.0
     """Up to when its time is accounted for."""
+    flushed: float = 0.0
+    """What `booked` was when minutes were last handed to the store."""
     reopened: float = 0.0
     """When the stream that brings its flows was opened; what it brings of the time before is recovered."""
     proved: float = 0.0
@@ -192,14 +196,16 @@ class NodeLedger:
         if self.gone and self._stored is not None and self._stored.gone:
             return None
         proved = self.outage.start if self.outage else self.proved
-        stands = StoredNode(self.cluster, self.name, self.since, self.gone, self.cursor, proved, self.skew, now)
+        stands = StoredNode(
+            self.cluster, self.name, self.since, self.gone, self.cursor, proved, self.skew, now, self.flushed
+        )
         self._stored = stands
         return stands
 
     def restore(self, stored: StoredNode) -> None:
         """Go on from what was stored: nobody has watched since."""
         self.since, self.gone, self.cursor, self.proved = stored.since, stored.gone, stored.cursor, stored.proved
-        self.booked = stored.proved
+        self.booked = self.flushed = stored.booked
         self._delay = (-stored.skew, -stored.skew, stored.proved) if stored.skew else None
         if not stored.gone:
             self.outage = Outage(stored.proved, stored.cursor, "flowwatch was not running")

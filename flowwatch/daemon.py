@@ -116,11 +116,10 @@ class Daemon:
 
     def _ingest(self) -> None:
         tick = commit = look = self._clock()
-        for messages in self._receiver.batches():
+        for batch in self._receiver.batches():
             now = self._beat = self._clock()
-            if messages:
-                self._note(self._engine.ingest(messages, now))
-            self._engine.coverage.interrupted = self._receiver.status.state != "streaming"
+            if batch.messages or batch.notices:
+                self._note(self._engine.ingest(batch, now))
             settings = self.config.store
             if now - commit >= settings.commit_interval or self._engine.pending_rows >= settings.commit_rows:
                 commit = now
@@ -133,7 +132,7 @@ class Daemon:
                 self._evaluate(now)
         now = self._clock()
         self._evaluate(now)
-        self._put(now)
+        self._put(now, last=True)
         self._writer.finish()
 
     def _note(self, counts: Counts) -> None:
@@ -164,13 +163,13 @@ class Daemon:
             self.metrics.lost("flowwatch", shed)
             log.warning("gave up flow rows the store cannot take: rows=%d error=%s", shed, self._writer.error or "slow")
 
-    def _put(self, now: float) -> None:
+    def _put(self, now: float, *, last: bool = False) -> None:
         """Drain the engine to the writer; of everything it knows, where a new file was begun."""
         generation = self._writer.generation
         if generation != self._generation:
             self._generation = generation
             self._engine.renew()
-        self._writer.put(self._engine.drain(now, self._snapshot.findings), generation)
+        self._writer.put(self._engine.drain(now, self._snapshot.findings, last=last), generation)
 
     def _reload(self, now: float) -> None:
         """Take a changed allowlist into force; a broken one leaves the last good one there."""

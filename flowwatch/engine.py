@@ -22,7 +22,6 @@ from flowwatch.cursors import Cursors
 from flowwatch.decode import Columns, Decoder, best_decoder
 from flowwatch.edges import Allowlist, Edges, NoAllowlist, Observations
 from flowwatch.findings import SAMPLES, Findings
-from flowwatch.hubble import flow_pb2, relay_pb2
 from flowwatch.intern import Interned, Interner
 from flowwatch.judge import DeclaredCode
 from flowwatch.model import Finding, Side
@@ -38,8 +37,8 @@ from flowwatch.rows import (
     news_rows,
     rule_rows,
 )
-from flowwatch.rows_streams import Restored, stream_rows
 from flowwatch.shapes import Classes, Classifier, Flows
+from flowwatch.stream_rows import Restored, stream_rows
 from flowwatch.transport import carried
 
 Ints = npt.NDArray[np.int64]
@@ -117,8 +116,6 @@ class Engine:
         watch.lap("judge")
         self._flow_rows.append(flow_rows(columns, interned, classes, client, server, edge))
         self._keep_proof(columns)
-        node_names = list(self.interner.nodes)
-        self.coverage.received(node_names, interned.node, columns.time, columns.weight, now)
         counts.add_flows(columns, classes)
         self.newest = max(self.newest, counts.last_flow)
         watch.lap("rows")
@@ -195,15 +192,6 @@ class Engine:
         if len(self._evidence_rows) >= EVIDENCE_BATCHES:
             self._evidence_rows = [newest_evidence(pa.concat_tables(self._evidence_rows), SAMPLES)]
 
-    def _note_stream(self, statuses: list[bytes], losses: list[tuple[str, bytes]], counts: Counts, now: float) -> None:
-        for serialised in statuses:
-            status = relay_pb2.NodeStatusEvent.FromString(serialised)
-            for node in status.node_names:
-                self.coverage.node_is(node, status.state_change == relay_pb2.NODE_CONNECTED, now)
-        for node, serialised in losses:
-            event = flow_pb2.LostEvent.FromString(serialised)
-            counts.lost[self.coverage.lose(node, event.source, event.num_events_lost, now)] += event.num_events_lost
-
     # ── what comes out ───────────────────────────────────────────────────────────────────────────
 
     @property
@@ -243,8 +231,11 @@ class Engine:
         used = {rule.id for rules in self.edges.declared_by.values() for rule in rules}
         return tuple(rule.title for rule in self.rules if rule.id not in used)
 
-    def drain(self, now: float, findings: Sequence[Finding] | None = None) -> dict[str, pa.Table]:
-        """Everything the store does not have yet, by the statement that writes it, in the order to run them."""
+    def drain(
+        self, now: float, findings: Sequence[Finding] | None = None, *, last: bool = False
+    ) -> dict[str, pa.Table]:
+        """Everything the store does not have yet, by the statement that writes it, in the order to run them. The
+        `last` drain holds back nothing."""
         tables: dict[str, pa.Table] = {}
         if self._rules_pending:
             tables |= {"clear_rules": rule_rows(()), "append_rules": rule_rows(self.rules)}
@@ -259,9 +250,8 @@ class Engine:
         if self._evidence_rows:
             tables["append_evidence"] = newest_evidence(pa.concat_tables(self._evidence_rows), SAMPLES)
             self._evidence_rows = []
-        minutes = self.coverage.drain(now)
-        if minutes:
-            tables["append_coverage"] = coverage_rows(minutes)
+        tables |= stream_rows(self.arrivals, now, last)
+        tables |= news_rows(self.interner.drain(), self.interner)
         return tables | self._drain_findings(self.current(now) if findings is None else findings)
 
     def _drain_edges(self, now: float) -> dict[str, pa.Table]:
@@ -301,6 +291,11 @@ class Engine:
                 raise ValueError(f"edge {row['edge']} is not in its place")
         for row in restored.totals.to_pylist():
             self.edges.restore_totals(**row)
+        streams = restored.streams
+        begun = min((node.since for node in streams.nodes), default=None)
+        self.arrivals.restore(streams.recent)
+        self.cursors.restore(streams.cursors, begun)
+        self.coverage.restore(streams.nodes, streams.windows, begun)
         for row in restored.samples.to_pylist():
             evidence = Evidence(row["evidence"])
             reasons = {drop_name(row["drop_reason"])} if evidence is Evidence.DROPPED else set()
@@ -310,6 +305,7 @@ class Engine:
     def renew(self) -> None:
         """Forget what the store has: the next drain hands over everything known, for a new and empty file."""
         self.interner.renew()
+        self.arrivals.renew()
         self._rules_pending = self._all_edges_pending = True
         self._written = {}
 

@@ -187,7 +187,7 @@ class Interner:
         """Make everything interned new again, for a store that has nothing. Peers that were let go of, or
         belong to an earlier run, get another number when they are seen again."""
         self._news = News(
-            nodes=[(number, name) for name, number in self.nodes.items()],
+            nodes=[(number, cluster, name) for (cluster, name), number in self.nodes.items()],
             identities=list(enumerate(self.identities)),
             peers=[(number, *key) for key, number in self._peer_numbers.items()],
             policies=[(number, names) for names, number in self._policy_numbers.items() if number],

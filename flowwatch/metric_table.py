@@ -35,7 +35,7 @@ NODE_STATES = ("streaming", "unavailable")
 STAGES = ("decode", "intern", "classify", "judge", "store")
 STORE_TABLES = (
     "flows", "edge_activity", "edge_minutes", "edge_hours", "flow_activity", "flow_minutes", "flow_hours", "coverage",
-    "evidence", "findings",
+    "evidence", "findings", "gaps", "node_states",
 )  # fmt: skip
 ALERT_STATES = ("pending", "firing", "resolved")
 POLICY_REASONS = ("POLICY_DENIED", "POLICY_DENY")

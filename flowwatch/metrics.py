@@ -204,6 +204,9 @@ class Metrics:
         set_ = {name.removeprefix(PREFIX): gauge for name, gauge in self._gauges.items()}
         set_["stream_up"].set(snapshot.stream == "streaming")
         set_["coverage_ratio"].set(snapshot.coverage)
+        set_["coverage_window_seconds"].set(max(snapshot.now - snapshot.watched_since, 0.0))
+        self._counters["flowwatch_coverage_gaps_total"].inc(max(snapshot.gaps - self._gaps, 0))
+        self._gaps = snapshot.gaps
         set_["store_up"].set(not snapshot.store_error)
         set_["store_pending_rows"].set(snapshot.pending_rows)
         set_["allowlist_rules"].set(snapshot.rules)

@@ -70,5 +70,5 @@ def replay(
     result.coverage = engine.coverage.delivered()
     result.unused_rules = engine.unused_rules()
     if store is not None:
-        store.commit(engine.drain(end, result.findings))
+        store.commit(engine.drain(end, result.findings, last=True))
     return result

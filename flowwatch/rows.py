@@ -24,19 +24,6 @@ _MS = pa.timestamp("ms")
 _US = pa.timestamp("us")
 
 
-@dataclass(frozen=True, slots=True)
-class Restored:
-    """What an earlier run left that the engine needs to go on with the same numbers."""
-
-    nodes: list[tuple[int, str]]
-    identities: list[tuple[int, Identity, str, str]]
-    policies: list[tuple[int, tuple[str, ...]]]
-    next_peer: int
-    edges: pa.Table
-    totals: pa.Table
-    samples: pa.Table
-
-
 def flow_rows(
     columns: Columns, interned: Interned, classes: Classes, client: Ints, server: Ints, edge: Ints
 ) -> pa.RecordBatch:

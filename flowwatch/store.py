@@ -19,13 +19,15 @@ import duckdb
 import pyarrow as pa
 
 from flowwatch import sql
+from flowwatch.coverage_node import StoredNode
+from flowwatch.cursors import Cursor
 from flowwatch.errors import DamagedError, QueryError, StoreError, UnwritableError
 from flowwatch.model import Identity, Kind
-from flowwatch.rows import Restored
 from flowwatch.store_faults import ends_the_connection, fault, first_line, log_of, set_aside
 from flowwatch.store_open import connect, run, run_on
 from flowwatch.store_readers import Readers
 from flowwatch.store_retention import Keep, Slice, next_by_size, next_slice
+from flowwatch.stream_rows import Restored, RestoredStreams, recent_keys
 
 CLOSE_PATIENCE = 10.0
 """Seconds to wait for a commit that is under way when the file is closed."""
@@ -189,6 +191,12 @@ class Store:
             self._read("read_edges"),
             self._read("read_edge_totals"),
             self._read("read_samples"),
+            RestoredStreams(
+                [StoredNode(**row) for row in self._read("read_node_states").to_pylist()],
+                [Cursor(**row | {"time": row["time"] / 1e9}) for row in self._read("read_cursors").to_pylist()],
+                recent_keys(self._read("read_recent_keys")),
+                self._read("read_coverage").to_pylist(),
+            ),
         )
 
     # ── inside ───────────────────────────────────────────────────────────────────────────────────

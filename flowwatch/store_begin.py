@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from flowwatch.errors import DamagedError
-from flowwatch.rows import Restored
 from flowwatch.store import Store
 from flowwatch.store_faults import is_of_the_log, set_aside, set_log_aside
+from flowwatch.stream_rows import Restored
 
 log = logging.getLogger("flowwatch.store")
 

@@ -36,6 +36,16 @@ class Keep:
     max_size: int = 0
 
 
+AGES: dict[str, Callable[[Keep], float]] = {
+    "coverage": lambda keep: keep.minutes,
+    "evidence": lambda keep: keep.flows,
+    "findings": lambda keep: keep.hours,
+    "gaps": lambda keep: keep.hours,
+    "node_states": lambda keep: keep.hours,
+}
+"""What is deleted as it is, and when."""
+
+
 @dataclass(frozen=True, slots=True)
 class Slice:
     """What was done at once: rows of a table that are no longer there, and whether there is more to do now."""
@@ -59,8 +69,8 @@ def next_slice(connection: duckdb.DuckDBPyConnection, keep: Keep, now: float) ->
         rows, oldest = _measure(connection, tier.table, tier.before)
         if rows:
             return _forget(connection, tier, oldest)
-    for name, age in (("coverage", keep.minutes), ("evidence", keep.flows), ("findings", keep.hours)):
-        rows = run(connection, f"forget_{name}", {"before": _moment(now - age)})
+    for name, age in AGES.items():
+        rows = run(connection, f"forget_{name}", {"before": _moment(now - age(keep))})
         if rows:
             return Slice(name, rows)
     return None

@@ -38,7 +38,7 @@ LOOK_EVERY = 10.0
 """Seconds between two looks for something to forget, when the last one found nothing."""
 MOST_KEPT = 1_000_000
 """Flow rows that are kept for a new file; of more the oldest are given up, and counted."""
-FACTS = ("append_flows", "append_edge_activity", "append_coverage", "append_evidence")
+FACTS = ("append_flows", "append_edge_activity", "append_coverage", "append_gaps", "append_evidence")
 """What a drain says of traffic. The rest gives its numbers their meaning, and is handed over anew to a new file."""
 
 Tables = dict[str, pa.Table]

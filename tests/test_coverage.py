@@ -48,7 +48,7 @@ class Ledger(Coverage):
 
     def minutes(self, at: float) -> dict[tuple[int, str], tuple[int, int]]:
         """What is added since the last call: (connected, recovered) milliseconds by minute and node."""
-        found, gaps, _ = self.drain(T0 + at)
+        found, gaps, _ = self.drain(T0 + at, True)
         self.found_gaps = [*getattr(self, "found_gaps", []), *gaps]
         return {
             (minute - int(T0 // 60), node): (each.connected_ms, each.recovered_ms) for minute, (_, node), each in found
@@ -311,7 +311,7 @@ def test_after_a_restart_nobody_was_watching() -> None:
     before.open(0, "a")
     for at in range(1, 31):
         before.flows(at)
-    _, _, nodes = before.drain(T0 + 30)
+    _, _, nodes = before.drain(T0 + 30, True)
     ledger = Ledger()
     ledger.restore(nodes, [{"cluster": "c", "node": "a", "start": T0, "covered": 30, "flows": 30, "lost": 0}], T0)
     assert [(node.streaming, node.reason) for node in ledger.nodes()] == [(False, "flowwatch was not running")]

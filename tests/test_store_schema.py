@@ -51,7 +51,7 @@ def test_a_file_of_the_first_version_is_brought_forward(tmp_path: Path) -> None:
         ("203.0.113.7", 5, 3, "denied")
     ]
     restored = store.restore()
-    assert [name for _, name, *_ in restored.nodes] == ["node-1", "other/node-2"]
+    assert restored.nodes == [(0, "", "node-1"), (1, "", "other/node-2")]
     engine = Engine(cluster="test")
     engine.restore(restored, START)
     assert len(engine.edges) == 1

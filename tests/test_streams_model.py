@@ -21,7 +21,7 @@ from flowwatch.coverage_node import Gap, StoredNode
 from flowwatch.cursors import Cursor
 from flowwatch.decode import best_decoder
 from flowwatch.receive import Batch, Closed, Heard, NodeReport, Opened
-from flowwatch.rows_streams import recent_keys, recent_rows
+from flowwatch.stream_rows import recent_keys, recent_rows
 from tests.support.ring_model import STEP, Node, Stream
 
 BEGIN = 1_790_000_000.0

@@ -1,8 +1,9 @@
 -- Flows for people: names instead of numbers, newest last.
--- columns: time, node, verdict, event, class, side, drop_reason, direction, source, destination (client and server as `namespace/workload`, name, address or entity), client_pod, server_pod, client_ip, server_ip, protocol, client_port, server_port, names, l7, dns_query, http_method, http_url, http_status, latency_us, allowed_by, denied_by, weight, edge
+-- columns: time, cluster, node, verdict, event, class, side, drop_reason, direction, source, destination (client and server as `namespace/workload`, name, address or entity), client_pod, server_pod, client_ip, server_ip, protocol, client_port, server_port, names, l7, dns_query, http_method, http_url, http_status, latency_us, allowed_by, denied_by, weight, edge
 CREATE OR REPLACE VIEW flow_log AS
 SELECT
     flows.time,
+    nodes.cluster,
     nodes.name AS node,
     coalesce(verdicts.name, flows.verdict::VARCHAR) AS verdict,
     coalesce(events.name, flows.event::VARCHAR) AS event,

@@ -1,3 +1,3 @@
 -- Read back how every node stands, after a restart.
--- columns: cluster, node, since, gone, cursor, proved, skew, noted (seconds)
-SELECT cluster, node, since, gone, cursor, proved, skew, noted FROM node_states ORDER BY since, cluster, node
+-- columns: cluster, node, since, gone, cursor, proved, skew, noted, booked (seconds)
+SELECT cluster, node, since, gone, cursor, proved, skew, noted, booked FROM node_states ORDER BY since, cluster, node

@@ -43,10 +43,11 @@ class Restored:
     next_peer: int
     edges: pa.Table
     totals: pa.Table
+    samples: pa.Table
     streams: RestoredStreams = field(default_factory=RestoredStreams)
 
 
-def stream_rows(arrivals: Arrivals, now: float) -> dict[str, pa.Table]:
+def stream_rows(arrivals: Arrivals, now: float, everything: bool = False) -> dict[str, pa.Table]:
     """What the store does not have yet about the streams, by the statement that writes it."""
     tables: dict[str, pa.Table] = {}
     recent, forget = arrivals.drain(now)
@@ -59,7 +60,7 @@ def stream_rows(arrivals: Arrivals, now: float) -> dict[str, pa.Table]:
         rows = [(each.source, each.cluster, each.node, round(each.time * 1e9), each.position) for each in cursors]
         text = pa.string()
         tables["replace_cursors"] = table(rows, source=text, cluster=text, node=text, time=pa.int64(), position=text)
-    minutes, gaps, nodes = arrivals.coverage.drain(now)
+    minutes, gaps, nodes = arrivals.coverage.drain(now, everything)
     if minutes:
         count = pa.int64()
         tables["append_coverage"] = table(
@@ -80,10 +81,10 @@ def stream_rows(arrivals: Arrivals, now: float) -> dict[str, pa.Table]:
     if nodes:
         second = pa.float64()
         tables["replace_node_states"] = table(
-            [(each.cluster, each.node, each.since, each.gone, each.cursor, each.proved, each.skew, each.noted)
+            [(each.cluster, each.node, each.since, each.gone, each.cursor, each.proved, each.skew, each.noted, each.booked)
              for each in nodes],
             cluster=pa.string(), node=pa.string(), since=second, gone=second, cursor=second, proved=second,
-            skew=second, noted=second,
+            skew=second, noted=second, booked=second,
         )  # fmt: skip
     return tables
 
