@@ -55,11 +55,12 @@ class Framing(Protocol):
 
 
 class Lines:
-    """JSON lines. Blank ones are skipped, though counted; too long ones are not kept in memory."""
+    """JSON lines. Blank ones are skipped, though counted; too long ones are not kept in memory. `line` says how
+    many were read before, by whoever goes on within a file."""
 
-    def __init__(self, converter: LineConverter) -> None:
+    def __init__(self, converter: LineConverter, line: int = 0) -> None:
         self._convert = converter.convert
-        self._line = 0
+        self._line = line
         self._held: list[bytes] = []
         self._length = 0
 

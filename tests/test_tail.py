@@ -1,0 +1,119 @@
+"""Logs are followed through all that happens to their files: every line once, or it is said."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from flowwatch.receive import segment
+from tests.support.loglife import LogLife, Reader
+
+OPERATIONS = (
+    *("write", "write", "write many", "half", "half", "read", "read", "read", "restart", "crash"),
+    *("rotate", "rotate", "truncate", "delete oldest", "delete log", "pack", "packed"),
+)
+STYLES = {
+    "as lumberjack does": ("stamped",),
+    "as logrotate does": ("numbered", "numbered late", "reopen"),
+    "by copying": ("copytruncate", "copy"),
+    "by any means of logrotate's": ("numbered", "numbered late", "reopen", "copytruncate", "copy"),
+}
+
+
+@pytest.fixture
+def small_pieces() -> Iterator[None]:
+    """Files are read in pieces smaller than most lines."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(segment, "CHUNK", 150)
+    yield
+    patch.undo()
+
+
+def run(life: LogLife, reader: Reader, operations: list[str]) -> tuple[set[int], set[int]]:
+    """Do all this; returns the lines that were destroyed before they were stored, and of them those that were
+    truncated away in a file that was being read."""
+    lost: set[int] = set()
+    telling: set[int] = set()
+    for operation in operations:
+        match operation:
+            case "write":
+                life.write()
+            case "write many":
+                life.write(9)
+            case "half":
+                life.write_half()
+            case "read":
+                reader.step()
+            case "restart":
+                reader.end()
+            case "crash":
+                reader.step(most=2, store=False)
+                reader.end()
+            case "stamped":
+                life.rotate_stamped()
+            case "numbered":
+                life.rotate_numbered()
+            case "numbered late":
+                life.rotate_numbered(notice=False)
+            case "reopen":
+                life.reopen()
+            case "copytruncate":
+                life.copy()
+                life.truncate()
+            case "copy":
+                life.copy()
+            case "truncate":
+                held = life.held()
+                life.truncate()
+                if held & set(reader.stored):
+                    telling |= life.destroyed() & held - set(reader.stored)
+            case "delete oldest":
+                life.delete_oldest()
+            case "delete log":
+                life.delete_log()
+            case "pack":
+                life.begin_packing()
+            case "packed":
+                life.end_packing()
+        lost |= life.destroyed() - set(reader.stored)
+    life.complete()
+    lost |= life.destroyed() - set(reader.stored)
+    life.end_packing()
+    for _ in range(5):
+        reader.step()
+    return lost | life.torn, telling
+
+
+@settings(
+    max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
+@given(st.data(), st.sampled_from(list(STYLES)), st.booleans())
+def test_every_line_is_read_once_whatever_happens_to_the_files(
+    small_pieces: None, data: st.DataObject, style: str, append: bool
+) -> None:
+    """What was stored at the end is what was written, in its order, but for what was destroyed before."""
+    one = st.sampled_from(OPERATIONS).flatmap(lambda o: st.sampled_from(STYLES[style]) if o == "rotate" else st.just(o))
+    operations = data.draw(st.lists(one, min_size=1, max_size=40))
+    with tempfile.TemporaryDirectory() as folder:
+        life = LogLife(Path(folder), append=append)
+        reader = Reader(str(life.path))
+        try:
+            lost, telling = run(life, reader, operations)
+            missing = set(life.written) - set(reader.stored)
+            assert missing <= lost
+            twice = len(reader.stored) - len(set(reader.stored))
+            if not twice:
+                kept = set(reader.stored)
+                assert reader.stored == [number for number in life.written if number in kept]
+            else:
+                assert any(not seamless for seamless in reader.found_again[1:])
+            if telling & missing:
+                assert reader.interruptions or not all(reader.found_again[1:])
+        finally:
+            reader.end()
+            life.close()
