@@ -13,7 +13,7 @@ from pathlib import Path
 from flowwatch.receive.jsonl import LineConverter
 from flowwatch.receive.place import Place
 from flowwatch.receive.rotation import Entry, listing
-from flowwatch.receive.segment import Segment
+from flowwatch.receive.segment import Segment, differs
 
 TRIES = 5
 """How often a directory is listed anew because it changed between listing and opening."""
@@ -41,7 +41,7 @@ class Files:
         opened = self._opened(lambda entries: entries)
         if opened and opened[-1].path == self._path:
             for segment in opened[:-1]:
-                if is_beginning(segment, opened[-1]):
+                if segment.growing and is_beginning(segment, opened[-1]):
                     segment.close()
                     opened.remove(segment)
         return opened
@@ -57,13 +57,13 @@ class Files:
 
         return self._opened(choose)
 
-    def since(self, segment: Segment, known: Sequence[Segment]) -> list[Segment]:
-        """Those that came after what was read of this one was written over, itself included."""
+    def between(self, copy: Segment, segment: Segment, known: Sequence[Segment]) -> list[Segment]:
+        """Those that came after the copy that was made of a file, and before what that file holds now."""
 
         def choose(entries: list[Entry]) -> list[Entry]:
-            index = index_of(entries, segment.identity)
-            later = [e for e in entries if e.modified >= segment.modified] if index is None else entries[index:]
-            return without(later, known)
+            first, last = (index_of(entries, each.identity) for each in (copy, segment))
+            end = last if last is not None else index_at(entries, self._path)
+            return without(entries[0 if first is None else first + 1 : end], known)
 
         return self._opened(choose)
 
@@ -86,13 +86,32 @@ class Files:
                 if copy := Segment.at(entry.path, place, self._converter):
                     return copy
         for entry in others:
-            size = entry.path.stat().st_size
-            if 0 < size <= segment.position:
-                copy = Segment(entry.path, self._converter, offset=size, line=segment.line)
-                if segment.head.startswith(copy.head):
-                    return copy
-                copy.close()
+            copy = Segment(entry.path, self._converter)
+            size, begins = copy.stat().st_size, copy.beginning()
+            if not segment.read_any and segment.head and begins.startswith(segment.head):
+                return copy
+            copy.close()
+            if begins and size <= segment.position and segment.head.startswith(begins):
+                return Segment(entry.path, self._converter, offset=size, line=segment.line)
         return None
+
+    def copies_since(self, segment: Segment, known: Sequence[Segment], left: Place | None) -> list[Segment]:
+        """Plain files written since this one, of which nothing was read, was looked at: copies of what it held. Opened,
+        without those that were read, and without one of what it holds still."""
+        new = self._opened(
+            lambda entries: [
+                entry
+                for entry in without(entries, known)
+                if entry.modified >= segment.modified and entry.path != self._path
+            ]
+        )
+        for copy in list(new):
+            begins = copy.beginning()
+            known_before = left is not None and not differs(begins, left.head)
+            if not begins or known_before or is_beginning(copy, segment):
+                copy.close()
+                new.remove(copy)
+        return new
 
     def _index(self, entries: list[Entry], segment: Segment) -> int | None:
         """Where a file is among the others."""
@@ -130,6 +149,11 @@ def index_of(entries: Sequence[Entry], identity: tuple[int, int]) -> int | None:
     return next((at for at, entry in enumerate(entries) if entry.identity == identity), None)
 
 
+def index_at(entries: Sequence[Entry], path: Path) -> int | None:
+    """Where the file at this path is; None if there is none."""
+    return next((at for at, entry in enumerate(entries) if entry.path == path), None)
+
+
 def without(entries: Iterable[Entry], known: Sequence[Segment]) -> list[Entry]:
     """The entries that are not open already."""
     identities = {segment.identity for segment in known}
@@ -147,10 +171,4 @@ def is_beginning(segment: Segment, whole: Segment) -> bool:
     size = segment.stat().st_size
     if not 0 < size <= whole.stat().st_size:
         return False
-    with segment.path.open("rb") as one, whole.path.open("rb") as other:
-        while size > 0:
-            piece = one.read(min(size, 1 << 20))
-            if not piece or other.read(len(piece)) != piece:
-                return False
-            size -= len(piece)
-    return True
+    return segment.content(size) == whole.content(size)

@@ -21,6 +21,8 @@ from flowwatch.receive.segment import RewrittenError, Segment
 
 LATE = 5.0
 """Seconds without a look at the log after which more than one file may have come and gone."""
+REWRITES = 4
+"""How often a file may be written over while it is looked at once."""
 
 log = logging.getLogger("flowwatch.receive")
 
@@ -93,7 +95,8 @@ class FollowedLog:
 
     def _begin(self, now: float) -> bool:
         if not self._files.listed():
-            self._trouble(f"{self.path}: there is no such file yet")
+            there = self.path.exists()
+            self._trouble(f"{self.path}: {'is not a regular file' if there else 'there is no such file yet'}")
             return False
         text = self._position()
         since, reason = None, ""
@@ -134,20 +137,19 @@ class FollowedLog:
 
     def _read(self, now: float) -> Iterator[Batch]:
         """Everything that is in the open files, the oldest first."""
-        for segment in list(self._segments):
-            while True:
-                try:
-                    items = segment.read()
-                except RewrittenError:
-                    self._rewritten(segment, now)
-                    return
-                if items is None:
-                    break
-                self._alive = now
-                self._left_since.pop(segment, None)
-                if messages := self._readable(segment, items):
-                    yield self._batch(messages)
-            yield from self._leave(segment, now)
+        for _ in range(REWRITES):
+            try:
+                for segment in list(self._segments):
+                    reading = segment
+                    while (items := segment.read()) is not None:
+                        self._alive = now
+                        self._left_since.pop(segment, None)
+                        if messages := self._readable(segment, items):
+                            yield self._batch(messages)
+                    yield from self._leave(segment, now)
+                return
+            except RewrittenError:
+                self._rewritten(reading, now)
 
     def _leave(self, segment: Segment, now: float) -> Iterator[Batch]:
         """Close a file that was read to its end, unless it can still grow."""
@@ -198,12 +200,11 @@ class FollowedLog:
         """A file was truncated, and maybe written again. What it held may have been copied before."""
         index = self._segments.index(segment)
         copy = self._files.copy_of(segment)
-        self._segments.remove(segment)
         if copy is not None:
             log.info("%s was copied and truncated; reading on in %s", segment.path, copy.path)
-            later = [copy, *self._files.after(copy, [*self._segments, copy])]
-        else:
-            later = self._files.since(segment, self._segments)
+            copies = [copy, *self._files.between(copy, segment, [*self._segments, copy])]
+        elif segment.position:
+            copies = []
             middle = f" in the middle of line {segment.line + 1}" if segment.pending else ""
             what = f"truncated{middle} after {segment.position:,} bytes were read; what else it held is lost"
             if middle:
@@ -211,9 +212,12 @@ class FollowedLog:
             self._interrupt(now, f"{segment.path} was {what}")
             if segment.read_any:
                 self._left = segment.place
-        self._segments[index:index] = later
-        self._left_since.pop(segment, None)
-        segment.close()
+        else:
+            # It was empty when it was looked at, and is empty again: maybe something was written and copied meanwhile.
+            copies = self._files.copies_since(segment, self._segments, self._left)
+        segment.restart()
+        self._left_since.clear()
+        self._segments[index : index + 1] = [*copies, segment]
 
     def _interrupt(self, now: float, reason: str) -> None:
         """Say that something may be missing between what was read and what comes."""

@@ -10,6 +10,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
+from hashlib import blake2b
 from pathlib import Path
 
 from flowwatch.receive.framing import Broken, Lines
@@ -34,6 +35,7 @@ class Segment:
     ) -> None:
         self.path = path
         self._file = os.fdopen(_open_regular(path), "rb", buffering=0)
+        self._converter = converter
         self._lines = Lines(converter, line)
         self._offset = self._at = offset
         self._damage = ""
@@ -118,6 +120,26 @@ class Segment:
         self._offset, self._before = self._at, self._recent
         return self._lines.finish()
 
+    def beginning(self) -> bytes:
+        """The first bytes of the file as it is now, read or not; nothing of a compressed one."""
+        return os.pread(self._file.fileno(), REACH, 0) if self._plain is None else b""
+
+    def content(self, size: int) -> str:
+        """A digest of so many first bytes as they are now; of a compressed file, as it is."""
+        digest, number, at = blake2b(digest_size=16), self._file.fileno(), 0
+        while at < size and (piece := os.pread(number, min(CHUNK, size - at), at)):
+            digest.update(piece)
+            at += len(piece)
+        return digest.hexdigest()
+
+    def restart(self) -> None:
+        """Begin again with the first line: the file was written over."""
+        self._lines = Lines(self._converter)
+        self._offset = self._at = 0
+        self._head = self._recent = self._before = b""
+        status = self.stat()
+        self._checked = status.st_size, status.st_mtime_ns
+
     def close(self) -> None:
         """Let the file go."""
         self._file.close()
@@ -146,6 +168,9 @@ class Segment:
         now = status.st_size, status.st_mtime_ns
         if now == self._checked:
             return
+        if not self._at and self._checked[0] >= 0:
+            # Nothing of it was read, so nothing can be missed in it; but maybe it held something else in between.
+            raise RewrittenError
         number, recent = self._file.fileno(), self._recent
         if os.pread(number, len(self._head), 0) != self._head:
             raise RewrittenError

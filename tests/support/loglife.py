@@ -1,8 +1,8 @@
 """The life of a log: somebody writes to it, somebody rotates it, and a reader comes and goes.
 
 `LogLife` does to the files what lumberjack, logrotate and people do, and keeps the books: every line written, and
-which of them were destroyed before the reader had stored them. `Reader` reads with the real receiver and remembers what it
-stored, as the daemon does: messages and position together or not at all.
+which of them are in no file any more. `Reader` reads with the real receiver and remembers what it stored, as the
+daemon does: messages and position together or not at all.
 """
 
 from __future__ import annotations
@@ -98,6 +98,7 @@ class LogLife:
         self._append = append
         self._half: tuple[int, bytes] | None = None
         self._stamp = 0
+        self._copied = False
         self._number = 0
         self._packing: tuple[Path, Path, bytes] | None = None
         self._writer = self._open()
@@ -111,7 +112,7 @@ class LogLife:
 
     @staticmethod
     def _identity(file: int | Path) -> tuple[int, int]:
-        status = os.stat(file)
+        status = os.fstat(file) if isinstance(file, int) else file.stat()
         return status.st_dev, status.st_ino
 
     def close(self) -> None:
@@ -178,7 +179,8 @@ class LogLife:
 
     def copy(self) -> None:
         """The first half of copytruncate."""
-        if self.path.exists():
+        if self.path.exists() and not self._copied:
+            self._copied = True
             self._shift()
             copied = self.folder / f"{NAME}.1"
             copied.write_bytes(self.path.read_bytes())
@@ -190,6 +192,7 @@ class LogLife:
             return
         if self._half is not None and self._identity(self._writer) == self._identity(self.path):
             self.torn.add(self._half[0])
+        self._copied = False
         os.truncate(self.path, 0)
         self._lines_of[self._identity(self.path)] = []
 
