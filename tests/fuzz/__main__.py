@@ -93,7 +93,12 @@ def with_atheris(target: Target, args: argparse.Namespace) -> bool:
         corpus = Path(folder)
         for data in target.seeds():
             (corpus / hashlib.sha256(data).hexdigest()[:16]).write_bytes(data)
-        limits = [f"-max_total_time={int(args.seconds)}", f"-max_len={LARGEST}", f"-timeout={HANG}", "-print_final_stats=1"]
+        limits = [
+            f"-max_total_time={int(args.seconds)}",
+            f"-max_len={LARGEST}",
+            f"-timeout={HANG}",
+            "-print_final_stats=1",
+        ]
         code = f"from tests.fuzz.guided import run; run({target.name!r})"
         command = [sys.executable, "-c", code, folder, *limits, f"-artifact_prefix={args.keep}/{target.name}-"]
         print(f"{target.name}: guided by coverage", flush=True)

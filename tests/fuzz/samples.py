@@ -14,15 +14,16 @@ from flowwatch.hubble import flow_pb2, observer_pb2, relay_pb2
 from flowwatch.receive.jsonl import LineConverter
 from tests.support import shared
 
+UUID = "00000000-0000-4000-8000-000000000001"
 ROOT = Path(__file__).parents[2]
 
 
 def lines() -> list[bytes]:
     """Lines as Hubble's exporter prints them: captured ones where they are at hand, and one of each kind."""
     time = "2026-01-15T09:30:01.123456789Z"
-    pod = '{"ID":7,"identity":51234,"namespace":"shop","labels":["k8s:app=web"],"pod_name":"web-1","workloads":[{"name":"web"}]}'
+    pod = '{"ID":7,"identity":51234,"namespace":"shop","labels":["k8s:app=web"],"workloads":[{"name":"web"}]}'
     flow = (
-        f'{{"flow":{{"time":"{time}","uuid":"u-1","verdict":"DROPPED","drop_reason":133,"IP":{{"source":"10.0.0.1",'
+        f'{{"flow":{{"time":"{time}","uuid":"{UUID}","verdict":"DROPPED","drop_reason":133,"IP":{{"source":"10.0.0.1",'
         '"destination":"203.0.113.7","ipVersion":"IPv4"},"l4":{"TCP":{"source_port":40000,"destination_port":443,'
         f'"flags":{{"SYN":true}}}}}},"source":{pod},"destination":{{"identity":2,"labels":["reserved:world"]}},'
         '"Type":"L3_L4","node_name":"c/n1","destination_names":["b.example","a.example"],"event_type":{"type":5},'
@@ -102,7 +103,7 @@ def configurations() -> list[bytes]:
         b"cluster: prod\nhubble:\n  server: relay:80\n  tls: {enabled: true, ca: ca.crt, server_name: x}\n"
         b"allowlist: [a.yaml]\nstore: {path: x.duckdb, memory_limit: 256MB, retention: 7d}\n"
         b'alerts: {alertmanagers: ["http://a:9093"], labels: {team: x}}\nweb: {listen: "0.0.0.0:9950"}\n',
-        b"judge: {settle: 5s, min_coverage: 99%, active_for: 15m}\npolicy: {cilium: '1.19', cidr_nodes: [10.0.0.0/8]}\n",
+        b"judge: {settle: 5s, min_coverage: 99%}\npolicy: {cilium: '1.19', cidr_nodes: [10.0.0.0/8]}\n",
         b"x: &a {b: 1}\ny: *a\n<<: *a\n",
         b"log: {level: info, format: json}\n--- \ncluster: two\n",
     ]
@@ -112,14 +113,23 @@ def tables() -> list[bytes]:
     """Markdown with tables of what is allowed."""
     table = (
         "# Network\n\n| From (namespace) | To (namespace) | Port | Purpose |\n|---|:-:|--:|---|\n"
-        "| loki (monitoring) | filer (seaweedfs) | 8333/TCP | S3 |\n| `grafana` | internet: *.example.com | 443, 80 | \\| |\n"
+        "| loki (monitoring) | filer (seaweedfs) | 8333/TCP | S3 |\n"
+        "| `grafana` | internet: *.example.com | 443, 80 | \\| |\n"
     )
     return [table.encode(), *documents("examples", "docs", suffix=".md")]
 
 
 def requests() -> list[bytes]:
     """HTTP requests to the API."""
-    paths = ("/", "/metrics", "/healthz", "/readyz", "/static/page.js", "/api/v1/status", "/api/v1/findings?square=denied")
+    paths = (
+        "/",
+        "/metrics",
+        "/healthz",
+        "/readyz",
+        "/static/page.js",
+        "/api/v1/status",
+        "/api/v1/findings?square=denied",
+    )
     paths += ("/api/v1/findings/0123456789abcdef", "/api/v1/queries", "/api/v1/query/verdicts?since=1h&format=csv")
     heads = "Host: localhost\r\nAccept: application/json\r\nAccept-Encoding: gzip\r\nConnection: keep-alive\r\n"
     plain = [f"GET {path} HTTP/1.1\r\n{heads}\r\n".encode() for path in paths]
@@ -135,5 +145,6 @@ def requests() -> list[bytes]:
 def words(seeds: list[bytes]) -> list[bytes]:
     """The words that occur in these, and some that never should."""
     found = {word for seed in seeds for word in seed.replace(b'"', b" ").replace(b":", b" ").split() if len(word) < 40}
-    odd = (b"null", b"true", b"-1", b"1e999", b"NaN", b"18446744073709551616", b'"\\ud800"', b"\xff", b"\x00", b"{}", b"[]")
-    return sorted(found)[:2_000] + [*odd, json.dumps("\u202e").encode(), b"9" * 5_000, b"&a", b"*a", b"!!python/none", b"<<"]
+    odd = (b"null", b"true", b"-1", b"1e999", b"NaN", b"18446744073709551616", b'"\\ud800"', b"\xff", b"\x00", b"{}")
+    wicked = (json.dumps("\u202e").encode(), b"9" * 5_000, b"&a", b"*a", b"!!python/none", b"<<", b"[]")
+    return [*sorted(found)[:2_000], *odd, *wicked]
