@@ -70,8 +70,8 @@ def ask(data: bytes) -> str:
     there = server()
     answer = exchange(there.address, data)
     status = answer.split(b" ", 2)[1:2]
-    assert not answer or answer.startswith(b"HTTP/1."), answer[:100]
-    assert b"HTTP/1.1 500" not in answer, answer
+    assert not answer or answer.startswith(b"HTTP/"), answer[:100]
+    assert b" 500 Internal" not in answer, answer
     assert exchange(there.address, PROBE).startswith(b"HTTP/1.1 200")
     assert not there.problems, there.problems
     return "" if status == [b"200"] else (status or [b"closed"])[0].decode()

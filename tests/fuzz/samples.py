@@ -109,12 +109,20 @@ def configurations() -> list[bytes]:
     ]
 
 
+NAMES = b"""apiVersion: flowwatch/v1
+kind: Allowlist
+workloads:
+  monitoring: {loki: {app: loki}, grafana: {app: grafana}}
+  seaweedfs: {filer: {app: filer}}
+"""
+
+
 def tables() -> list[bytes]:
-    """Markdown with tables of what is allowed."""
+    """Markdown with tables of what is allowed, between those that `NAMES` defines."""
     table = (
         "# Network\n\n| From (namespace) | To (namespace) | Port | Purpose |\n|---|:-:|--:|---|\n"
         "| loki (monitoring) | filer (seaweedfs) | 8333/TCP | S3 |\n"
-        "| `grafana` | internet: *.example.com | 443, 80 | \\| |\n"
+        "| grafana (monitoring) | loki (monitoring) | 3100/TCP, 9095/TCP | \\| |\n"
     )
     return [table.encode(), *documents("examples", "docs", suffix=".md")]
 
