@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from flowwatch.decode import best_decoder
 from flowwatch.engine import Engine
 from flowwatch.hubble import flow_pb2, observer_pb2
+from flowwatch.receive.framing import Content
+from flowwatch.receive.jsonl import LineConverter
 from tests.fuzz.mutate import mutated
 from tests.fuzz.samples import words
 from tests.fuzz.targets import NOW, TARGETS
@@ -107,3 +109,12 @@ def test_a_message_that_breaks_off_is_no_flow() -> None:
         decoded = best_decoder().decode([whole, damaged])
         assert len(decoded.flows) + decoded.undecodable + decoded.other == 2
         assert decoded.flows.uuid.to_pylist()[0] == "00000000-0000-4000-8000-000000000001"
+
+
+def test_a_message_that_holds_a_line_of_json_is_a_message_however_it_is_read() -> None:
+    """What a capture is does not depend on how much of it was read at once."""
+    message = flow(uuid="u", Summary="x\n{}\n")
+    frame = bytes((len(message),)) + message
+    for at in range(len(frame)):
+        content = Content(LineConverter())
+        assert [*content.feed(frame[:at]), *content.feed(frame[at:]), *content.finish()] == [message]

@@ -221,6 +221,10 @@ def framing_of(sample: bytes, converter: LineConverter, *, complete: bool) -> Fr
 
     NotACaptureError says what the file looks like if it is neither. `complete`: there is no more.
     """
+    # A message may hold a line of JSON; a line of JSON that begins like a message begins with its brace.
+    frame = False if sample.lstrip().startswith(b"{") else begins_with_frame(sample)
+    if frame or (frame is None and not complete):
+        return Frames() if frame else None
     if has_object(sample, complete=complete):
         return Lines(converter)
     frame = begins_with_frame(sample)
