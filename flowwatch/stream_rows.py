@@ -81,8 +81,11 @@ def stream_rows(arrivals: Arrivals, now: float, everything: bool = False) -> dic
     if nodes:
         second = pa.float64()
         tables["replace_node_states"] = table(
-            [(each.cluster, each.node, each.since, each.gone, each.cursor, each.proved, each.skew, each.noted, each.booked)
-             for each in nodes],
+            [
+                (each.cluster, each.node, each.since, each.gone, each.cursor, each.proved, each.skew, each.noted,
+                 each.booked)
+                for each in nodes
+            ],
             cluster=pa.string(), node=pa.string(), since=second, gone=second, cursor=second, proved=second,
             skew=second, noted=second, booked=second,
         )  # fmt: skip

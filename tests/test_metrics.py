@@ -274,7 +274,6 @@ def test_observe_mirrors_a_snapshot() -> None:
         ("allowlist_rules", ()): 21,
         ("allowlist_valid", ()): 1,
         ("unused_rules", ()): 1,
-        ("store_up", ()): 1,
         ("store_pending_rows", ()): 7,
     }
     assert moved(metrics) == shown

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from google.protobuf.message import DecodeError
 
 from flowwatch.hubble import flow_pb2
 
@@ -95,6 +96,11 @@ class Decoded:
     """Messages of kinds we do not read (agent and debug events of exporter logs)."""
 
 
+LAST_SECOND = 9_223_372_036
+"""The first second that cannot be counted in nanoseconds: in the year 2262."""
+LARGEST = (1 << 63) - 1
+"""What stands for any larger number."""
+
 L7_NONE, L7_DNS, L7_HTTP, L7_KAFKA = 0, 1, 2, 3
 
 _FLAG_BITS = tuple(
@@ -103,9 +109,18 @@ _FLAG_BITS = tuple(
 
 
 def flag_bits(serialised: bytes) -> int:
-    """The bits of a serialised `flow.TCPFlags`."""
-    flags = flow_pb2.TCPFlags.FromString(serialised)
+    """The bits of a serialised `flow.TCPFlags`; -1 if it is none."""
+    try:
+        flags = flow_pb2.TCPFlags.FromString(serialised)
+    except DecodeError:
+        return -1
     return sum(bit for name, bit in _FLAG_BITS if getattr(flags, name))
+
+
+def nanoseconds(seconds: Ints, nanos: Ints) -> Ints:
+    """Times since the epoch; 0, as where there is none, for what 64 bits cannot hold or is no time."""
+    sensible = (seconds >= 0) & (seconds < LAST_SECOND) & (nanos >= 0) & (nanos < 1_000_000_000)
+    return np.where(sensible, np.where(sensible, seconds, 0) * 1_000_000_000 + nanos, 0)
 
 
 def join_policies(policies: list[bytes]) -> bytes:

@@ -17,12 +17,15 @@ from flowwatch.decode.columns import (
     L7_HTTP,
     L7_KAFKA,
     L7_NONE,
+    LARGEST,
     Columns,
     Decoded,
     Ints,
     flag_bits,
     join_policies,
+    nanoseconds,
 )
+from flowwatch.decode.inside import Inside
 from flowwatch.hubble import projection_pb2
 from flowwatch.model import Protocol
 
@@ -46,6 +49,9 @@ class FallbackDecoder:
 
     name = "fallback"
 
+    def __init__(self) -> None:
+        self._inside = Inside()
+
     def decode(self, messages: list[bytes]) -> Decoded:
         """Decode a batch of serialised messages."""
         responses: list[Response] = []
@@ -66,14 +72,14 @@ class FallbackDecoder:
                 losses.append((response.node_name, response.lost_events))
             else:
                 other += 1
-        return Decoded(_columns(responses), node_statuses, losses, undecodable, other)
+        return self._inside.checked(Decoded(_columns(responses), node_statuses, losses, undecodable, other))
 
 
 def _columns(responses: Sequence[Response]) -> Columns:
     flows = [response.flow for response in responses]
     l4 = [_l4(flow) for flow in flows]
     return Columns(
-        time=_ints(_time(response) for response in responses),
+        time=_times(responses),
         verdict=_ints(flow.verdict for flow in flows),
         drop_reason=_ints(flow.drop_reason_desc or flow.drop_reason for flow in flows),
         event=_ints(flow.event_type.type for flow in flows),
@@ -91,7 +97,7 @@ def _columns(responses: Sequence[Response]) -> Columns:
         auth_type=_ints(flow.auth_type for flow in flows),
         l7_type=_ints(flow.l7.type for flow in flows),
         l7_kind=_ints(_l7_kind(flow) for flow in flows),
-        latency=_ints(flow.l7.latency_ns for flow in flows),
+        latency=_ints(min(flow.l7.latency_ns, LARGEST) for flow in flows),
         dns_rcode=_ints(flow.l7.dns.rcode for flow in flows),
         dns_ttl=_ints(flow.l7.dns.ttl for flow in flows),
         http_status=_ints(flow.l7.http.code for flow in flows),
@@ -123,9 +129,12 @@ def _bytes(values: Iterable[bytes]) -> pa.DictionaryArray:
     return pa.array(list(values), pa.binary()).dictionary_encode()
 
 
-def _time(response: Response) -> int:
-    inner = response.flow.time.seconds * 1_000_000_000 + response.flow.time.nanos
-    return inner or response.time.seconds * 1_000_000_000 + response.time.nanos
+def _times(responses: Sequence[Response]) -> Ints:
+    inner, outer = (
+        nanoseconds(_ints(time.seconds for time in times), _ints(time.nanos for time in times))
+        for times in ([response.flow.time for response in responses], [response.time for response in responses])
+    )
+    return np.where(inner != 0, inner, outer)
 
 
 def _reply(flow: Flow) -> int:

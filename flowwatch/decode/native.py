@@ -16,13 +16,16 @@ from flowwatch.decode.columns import (
     L7_DNS,
     L7_HTTP,
     L7_KAFKA,
+    LARGEST,
     Columns,
     Decoded,
     Ints,
     flag_bits,
     join_policies,
+    nanoseconds,
 )
 from flowwatch.decode.fallback import FallbackDecoder
+from flowwatch.decode.inside import Inside, is_message
 from flowwatch.hubble import projection_pb2
 from flowwatch.model import Protocol
 
@@ -36,6 +39,8 @@ _L4 = (
     ("IGMP", Protocol.IGMP, None, "type"),
 )
 
+UUID_LENGTH = 36
+
 
 class NativeDecoder:
     """Decodes with ptars; a batch it refuses goes through the fallback, message by message."""
@@ -46,6 +51,7 @@ class NativeDecoder:
         pool = HandlerPool([projection_pb2.DESCRIPTOR])
         self._handler = pool.get_for_message(projection_pb2.Response.DESCRIPTOR)
         self._fallback = FallbackDecoder()
+        self._inside = Inside()
         self._flags: dict[bytes, int] = {}
 
     def decode(self, messages: list[bytes]) -> Decoded:
@@ -55,16 +61,18 @@ class NativeDecoder:
         except (ValueError, TypeError, OverflowError, RuntimeError):
             return self._fallback.decode(messages)
         flow = batch.column("flow")
-        node_statuses = _present(batch.column("node_status"))
-        losses = _losses(batch)
-        if flow.null_count:
-            keep = pc.is_valid(flow)
-            other = flow.null_count - len(node_statuses) - len(losses)
-            batch = batch.filter(keep)
+        there = _valid(flow)
+        rest = [messages[at] for at in np.flatnonzero(~there)]
+        if rest:
+            batch = batch.filter(pa.array(there))
             flow = batch.column("flow")
-        else:
-            other = 0
-        return Decoded(self._columns(batch, flow), node_statuses, losses, other=max(other, 0))
+        columns = self._columns(batch, flow)
+        doubtful = np.flatnonzero(there)[_doubtful(columns)]
+        others = self._fallback.decode(rest)
+        if len(others.flows) or not all(is_message(projection_pb2.Response, messages[at]) for at in doubtful):
+            return self._fallback.decode(messages)
+        decoded = Decoded(columns, others.node_statuses, others.losses, others.undecodable, others.other)
+        return self._inside.checked(decoded)
 
     def _columns(self, batch: pa.RecordBatch, flow: pa.StructArray) -> Columns:
         size = len(flow)
@@ -93,7 +101,7 @@ class NativeDecoder:
             auth_type=_ints(flow.field("auth_type")),
             l7_type=_ints(l7.field("type")) if has_l7 else np.zeros(size, np.int64),
             l7_kind=_l7_kind(l7, size) if has_l7 else np.zeros(size, np.int64),
-            latency=_ints(l7.field("latency_ns")) if has_l7 else np.zeros(size, np.int64),
+            latency=_clipped(l7.field("latency_ns")) if has_l7 else np.zeros(size, np.int64),
             dns_rcode=_ints(dns.field("rcode")) if has_l7 else np.zeros(size, np.int64),
             dns_ttl=_ints(dns.field("ttl")) if has_l7 else np.zeros(size, np.int64),
             http_status=_ints(http.field("code")) if has_l7 else np.zeros(size, np.int64),
@@ -140,6 +148,12 @@ def _ints(array: pa.Array) -> Ints:
     return np.asarray(array.to_numpy(zero_copy_only=False)).astype(np.int64)
 
 
+def _clipped(array: pa.Array) -> Ints:
+    """Unsigned numbers, the largest of them as large as can be."""
+    clipped: Ints = np.minimum(np.asarray(array.to_numpy(zero_copy_only=False)), LARGEST).astype(np.int64)
+    return clipped
+
+
 def _valid(array: pa.Array) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     return np.asarray(pc.is_valid(array).to_numpy(zero_copy_only=False), dtype=np.bool_)
 
@@ -148,20 +162,19 @@ def _either(first: Ints, second: Ints) -> Ints:
     return np.where(first != 0, first, second)
 
 
-def _present(array: pa.Array) -> list[bytes]:
-    present: list[bytes] = array.filter(pc.not_equal(array, b"")).to_pylist()
-    return present
-
-
-def _losses(batch: pa.RecordBatch) -> list[tuple[str, bytes]]:
-    lost = batch.column("lost_events")
-    there = pc.not_equal(lost, b"")
-    nodes = batch.column("node_name").filter(there).to_pylist()
-    return list(zip(nodes, lost.filter(there).to_pylist(), strict=True))
+def _doubtful(columns: Columns) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """The flows that are not as servers send them. ptars reads on where a message makes no sense, and gives a flow with
+    odd values, or without those that come late in it; protobuf, which is slower, is asked about these."""
+    odd: np.ndarray[tuple[int], np.dtype[np.bool_]] = (columns.time == 0) | (columns.verdict >> 4 != 0)
+    odd |= (columns.event >> 8 != 0) | (columns.direction >> 2 != 0) | (columns.trace_reason >> 8 != 0)
+    odd |= (columns.source_port >> 16 != 0) | (columns.destination_port >> 16 != 0) | (columns.tcp_flags < 0)
+    lengths = pc.utf8_length(columns.uuid).to_numpy(zero_copy_only=False)
+    odd |= lengths != UUID_LENGTH
+    return odd
 
 
 def _times(inner: pa.StructArray, outer: pa.StructArray) -> Ints:
-    times = [_ints(time.field("seconds")) * 1_000_000_000 + _ints(time.field("nanos")) for time in (inner, outer)]
+    times = [nanoseconds(_ints(time.field("seconds")), _ints(time.field("nanos"))) for time in (inner, outer)]
     return _either(*times)
 
 

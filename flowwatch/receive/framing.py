@@ -55,11 +55,12 @@ class Framing(Protocol):
 
 
 class Lines:
-    """JSON lines. Blank ones are skipped, though counted; too long ones are not kept in memory."""
+    """JSON lines. Blank ones are skipped, though counted; too long ones are not kept in memory. `line` says how
+    many were read before, by whoever goes on within a file."""
 
-    def __init__(self, converter: LineConverter) -> None:
+    def __init__(self, converter: LineConverter, line: int = 0) -> None:
         self._convert = converter.convert
-        self._line = 0
+        self._line = line
         self._held: list[bytes] = []
         self._length = 0
 
@@ -220,6 +221,10 @@ def framing_of(sample: bytes, converter: LineConverter, *, complete: bool) -> Fr
 
     NotACaptureError says what the file looks like if it is neither. `complete`: there is no more.
     """
+    # A message may hold a line of JSON; a line of JSON that begins like a message begins with its brace.
+    frame = False if sample.lstrip().startswith(b"{") else begins_with_frame(sample)
+    if frame or (frame is None and not complete):
+        return Frames() if frame else None
     if has_object(sample, complete=complete):
         return Lines(converter)
     frame = begins_with_frame(sample)

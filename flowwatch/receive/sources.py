@@ -14,7 +14,7 @@ def receiver_for(config: Config, resume: Resume, clock: Callable[[], float] = ti
     """The receiver for all sources of a configuration; it opens nothing before it is iterated."""
 
     def tail(source: SourceSettings) -> Receiver:
-        from flowwatch.receive.tail import TailReceiver  # type: ignore[import-not-found]  # noqa: PLC0415 - only where files are followed
+        from flowwatch.receive.tail import TailReceiver  # noqa: PLC0415 - only where files are followed
 
         receiver: Receiver = TailReceiver(
             [str(file) for file in source.hubble.files], cluster=source.cluster, resume=resume, clock=clock
