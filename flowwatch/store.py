@@ -10,16 +10,16 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Timer
 
 import duckdb
 import pyarrow as pa
 
 from flowwatch import sql
-from flowwatch.errors import QueryError, StoreError
+from flowwatch.errors import PatienceError, QueryError, StoreError
 from flowwatch.model import Identity, Kind
 from flowwatch.rows import Restored, code_rows
 
@@ -124,6 +124,24 @@ class Store:
                 cursor.close()
         except duckdb.Error as error:
             raise QueryError(f"{query.where}: {_first_line(error)}") from error
+
+    def search(
+        self, view: str, narrow: Callable[[duckdb.DuckDBPyRelation], duckdb.DuckDBPyRelation], patience: float
+    ) -> pa.Table:
+        """What is left of a view once narrowed, on a cursor of its own. Raises `PatienceError` after so many
+        seconds, `StoreError` where the database refuses."""
+        cursor = self._connection.cursor()
+        timer = Timer(patience, cursor.interrupt)
+        timer.start()
+        try:
+            return narrow(cursor.view(view)).to_arrow_table()
+        except duckdb.InterruptException as error:
+            raise PatienceError(f"stopped after {patience:g} s; search a shorter time, or for less") from error
+        except duckdb.Error as error:
+            raise StoreError(f"{self.path}: {_first_line(error)}") from error
+        finally:
+            timer.cancel()
+            cursor.close()
 
     def count_flows(self) -> int:
         """Flow rows in the file."""

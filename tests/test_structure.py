@@ -38,7 +38,7 @@ LAYERS = (
     ("what is said about their outcome", "alerts | metrics metric_table | status"),
     ("bytes to columns; findings to sentences", "decode.* | render"),
     ("what is wrong with a declaration", "lint.*"),
-    ("what the user declares and asks", "allowlist.* | config | sql report"),
+    ("what the user declares and asks", "allowlist.* | config | sql report | logql.*"),
     ("what network policies mean", "policy.*"),
     ("tools that know nothing of the pipeline", "selectors | memo | yamlmarks yamlnodes | words | growing | identity"),
     ("the vocabulary", "model codes | errors | receive"),
