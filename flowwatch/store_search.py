@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 import duckdb
 import pyarrow as pa
-from duckdb import ColumnExpression, ConstantExpression, Expression, FunctionExpression
+from duckdb import CoalesceOperator, ColumnExpression, ConstantExpression, Expression, FunctionExpression
 
 from flowwatch import sql
 from flowwatch.logql.evaluate import Slices
@@ -126,7 +126,7 @@ class Search:
             return ConstantExpression(self._cluster)
         if name in NUMBERS:
             number = ColumnExpression(name).cast(duckdb.sqltypes.VARCHAR)
-            return FunctionExpression("coalesce", number, ConstantExpression(""))
+            return CoalesceOperator(number, ConstantExpression(""))
         return ColumnExpression(name) if name in LABELS or name in TEXTS else ConstantExpression("")
 
     def _labels(self, names: Sequence[str]) -> Expression:
