@@ -33,7 +33,7 @@ OVERVIEW = Dashboard(
                 stat(
                     "Unexpected",
                     findings("unexpected"),
-                    "Edges that are forwarded although nothing declares them: the gap between what is declared and enforced.",
+                    "Edges that are forwarded although nothing declares them: the gap in the enforcement.",
                     steps=GOOD_IS_NONE,
                 ),
                 stat(
@@ -296,7 +296,7 @@ EGRESS = Dashboard(
                 busiest(
                     "Busiest undeclared egress",
                     "unexpected",
-                    "Outside the cluster, `fqdn` stands for whatever was looked up by name, `address` for the rest: the flow "
+                    "Outside the cluster, `fqdn` is what was looked up by name, `address` is the rest: the flow "
                     "explorer and the findings have the names.",
                     ',direction="egress"',
                 ),
