@@ -1,4 +1,4 @@
-"""Search the stored flows as log lines: a `Selection` of LogQL becomes conditions on the view `log_lines`.
+"""Search the stored flows as log lines: a `Selection` of LogQL becomes conditions on the view `log_fields`.
 
 Conditions are built as values, never as text, so that nothing a query says can become SQL. A search
 only reads, and is stopped when it takes too long.
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
@@ -26,6 +27,11 @@ from flowwatch.store import Store
 
 Relation: TypeAlias = duckdb.DuckDBPyRelation
 
+VIEW = "log_fields"
+FIRST_PIECE = 60_000_000_000
+"""Nanoseconds that are searched for lines at first."""
+LONGER = 8
+"""How many times longer each further piece of the time is."""
 PATIENCE = 30.0
 """Seconds a search may take."""
 MILLISECOND = 1_000_000
@@ -52,13 +58,31 @@ class Search:
 
     def lines(self, wanted: Selection, window: Window, limit: int, forward: bool) -> pa.Table:
         """The oldest lines (newest, unless `forward`): columns labels (list, as `LABELS`), time, line."""
+        deadline, found = time.monotonic() + self._patience, []
+        for piece in _pieces(window, self._known(), forward):
+            patience = max(deadline - time.monotonic(), 0.0)
+            found.append(self._lines(wanted, piece, limit, forward, patience))
+            limit -= len(found[-1])
+            if limit <= 0:
+                break
+        return pa.concat_tables(found)
 
+    def _lines(self, wanted: Selection, window: Window, limit: int, forward: bool, patience: float) -> pa.Table:
         def narrow(view: Relation) -> Relation:
-            time = ColumnExpression("time")
-            found = self._selected(view, wanted, window).sort(time.asc() if forward else time.desc()).limit(limit)
-            return found.select(self._labels(LABELS), time, ColumnExpression("line"))
+            moment = ColumnExpression("time")
+            found = self._selected(view, wanted, window).sort(moment.asc() if forward else moment.desc()).limit(limit)
+            # Written for those that are given and no others, unless they were chosen by it.
+            written = found if wanted.lines else _written(found)
+            return written.select(self._labels(LABELS), moment, ColumnExpression("line"))
 
-        return self.store.search("log_lines", narrow, self._patience)
+        return self.store.search(VIEW, narrow, patience)
+
+    def _known(self) -> Window:
+        """The time of which there are any flows."""
+        (row,) = self.store.query(sql.queries("search")["extent"], {}).to_pylist()
+        if row["first"] is None:
+            return Window(0, 0)
+        return Window(nanoseconds(row["first"]), nanoseconds(row["last"]) + 1)
 
     def counts(self, wanted: Selection, slices: Slices, by: Sequence[str], sized: bool) -> pa.Table:
         """Lines and bytes per group and slice (queries/search/counts.sql); bytes are 0 unless `sized`."""
@@ -66,7 +90,8 @@ class Search:
         window = Window(max(slices.base + 1, 0), slices.end + 1)
 
         def narrow(view: Relation) -> Relation:
-            found = self._selected(view, wanted, window).select(
+            chosen = self._selected(view, wanted, window)
+            found = (_written(chosen) if sized and not wanted.lines else chosen).select(
                 self._labels(by),
                 ColumnExpression("time"),
                 _size() if sized else ConstantExpression(0).alias("size"),
@@ -75,27 +100,32 @@ class Search:
             )
             return found.query("found", sql.statement("search", "counts"))
 
-        return self.store.search("log_lines", narrow, self._patience)
+        return self.store.search(VIEW, narrow, self._patience)
 
     def streams(self, wanted: Selection | None, window: Window, names: Sequence[str], sized: bool = False) -> pa.Table:
         """The distinct values of these labels among the lines wanted (queries/search/streams.sql)."""
 
         def narrow(view: Relation) -> Relation:
-            found = self._selected(view, wanted, window).select(
+            chosen = self._selected(view, wanted, window)
+            is_written = not sized or (wanted is not None and bool(wanted.lines))
+            found = (chosen if is_written else _written(chosen)).select(
                 self._labels(names), _size() if sized else ConstantExpression(0).alias("size")
             )
             return found.query("found", sql.statement("search", "streams"))
 
-        return self.store.search("log_lines", narrow, self._patience)
+        return self.store.search(VIEW, narrow, self._patience)
 
     def _selected(self, view: Relation, wanted: Selection | None, window: Window) -> Relation:
-        time = ColumnExpression("time")
-        conditions = [time >= _moment(window.start), time < _moment(window.end)]
+        """What is wanted of a view; with its lines, where it goes by them."""
+        moment = ColumnExpression("time")
+        conditions = [moment >= _moment(window.start), moment < _moment(window.end)]
         if wanted is not None:
             conditions += [self._matches(matcher) for matcher in wanted.matchers]
-            conditions += [_line(one) for one in wanted.lines]
             conditions += [self._holds(one) for one in wanted.filters]
-        return view.filter(functools.reduce(operator.and_, conditions))
+        found = view.filter(functools.reduce(operator.and_, conditions))
+        if wanted is None or not wanted.lines:
+            return found
+        return _written(found).filter(functools.reduce(operator.and_, [_line(one) for one in wanted.lines]))
 
     def _holds(self, wanted: Filter) -> Expression:
         match wanted:
@@ -132,6 +162,25 @@ class Search:
     def _labels(self, names: Sequence[str]) -> Expression:
         texts = [self._text(name) for name in names if name not in NOTHING]
         return FunctionExpression("list_value", *texts, ConstantExpression("")).alias("labels")
+
+
+def _written(found: Relation) -> Relation:
+    """With the line of each flow."""
+    return found.query("chosen", sql.statement("search", "line"))
+
+
+def _pieces(window: Window, known: Window, forward: bool) -> Iterator[Window]:
+    """The window in pieces, each longer than the one before, from the end that is wanted first: most searches
+    are answered by what is near. At least one, which may be empty."""
+    start, end = max(window.start, known.start), min(window.end, known.end)
+    length = FIRST_PIECE
+    while True:
+        piece = Window(start, min(start + length, end)) if forward else Window(max(end - length, start), end)
+        yield piece
+        start, end = (piece.end, end) if forward else (start, piece.start)
+        length *= LONGER
+        if start >= end:
+            return
 
 
 def _line(wanted: LineFilter) -> Expression:

@@ -237,7 +237,7 @@ def test_a_search_is_stopped(search: Search) -> None:
         return one.cross(two).cross(three.cross(four)).count("*")
 
     with pytest.raises(PatienceError, match=r"stopped after 0\.5 s"):
-        search.store.search("log_lines", endless, 0.5)
+        search.store.search("log_fields", endless, 0.5)
     assert search.lines(selection('{verdict=~".+"}'), ALWAYS, 1, True).num_rows == 1
 
 

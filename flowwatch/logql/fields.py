@@ -1,7 +1,7 @@
 """What a flow is when it is looked at as a log line: its labels, and the fields in the line.
 
 Labels tell streams apart and so have few values. Everything else is a field of the JSON line, which
-a query reaches after `| json`. The names are the columns of the view `log_lines`.
+a query reaches after `| json`. The names are the columns of the view `log_fields`.
 """
 
 from __future__ import annotations
