@@ -3,7 +3,7 @@
 The linter's seventeen rules are told again here. Whether expressions are PromQL at all is for promtool to say, and
 whether panels show anything for a Prometheus: see test_prometheus.py and test_panels.py.
 
-Of the linter's rules two have an exception: `template-datasource-rule` wants one data source, and the flow explorer
+Of the linter's rules three have an exception (dashboards/.lint): `template-datasource-rule` wants one data source, and the flow explorer
 has a second, because flows come from another than metrics; its panels therefore have no `$job` and `$instance`
 (`target-job-rule`, `target-instance-rule`), which flows do not have.
 """
@@ -270,6 +270,16 @@ def test_questions_about_flows(dashboard: Json) -> None:
                 assert isinstance(wanted, Selection) == (panel["type"] == "logs"), panel["title"]
                 ranges = {"logs": [], "table": ["[$__range]"]}.get(panel["type"], ["[$__auto]"])
                 assert re.findall(r"\[[^]]*\]", target["expr"]) == ranges, panel["title"]
+
+
+def test_exceptions_are_those_of_the_linter() -> None:
+    """The file that Grafana's own linter reads excepts what these tests do, each with a reason."""
+    excepted = yaml.safe_load((FOLDER / ".lint").read_text(encoding="utf-8"))["exclusions"]
+    assert set(excepted) == {"template-datasource-rule", "target-job-rule", "target-instance-rule"}
+    titles = {dashboard["title"] for dashboard in dashboards() if dashboard["uid"] in WITH_FLOWS}
+    for rule in excepted.values():
+        assert rule["reason"]
+        assert {entry["dashboard"] for entry in rule["entries"]} == titles
 
 
 def test_links_lead_to_dashboards() -> None:
