@@ -129,12 +129,15 @@ def _panel(number: int, panel: Panel, place: Json) -> Json:
         "gridPos": place,
         "targets": [_target(panel, chr(ord("A") + at), *ask) for at, ask in enumerate(panel.asks)],
         "fieldConfig": {"defaults": _defaults(panel), "overrides": _overrides(panel)},
-        "options": _options(panel.kind),
+        "options": _options(panel),
     }
     if panel.kind == "table":
         left_out = dict.fromkeys(("Time", *panel.hidden), True)
-        organize = {"excludeByName": left_out, "indexByName": {}, "renameByName": {"Value": panel.asks[0][1]}}
-        drawn["transformations"] = [{"id": "organize", "options": organize}]
+        legend = panel.asks[0][1]
+        organize = {"excludeByName": left_out, "indexByName": {}, "renameByName": {"Value": legend, "Value #A": legend}}
+        # Loki gives a frame for each series, Prometheus one for all.
+        alike = [{"id": "labelsToFields", "options": {"mode": "columns"}}, {"id": "merge", "options": {}}]
+        drawn["transformations"] = [*(alike if panel.source == LOKI else ()), {"id": "organize", "options": organize}]
     return drawn
 
 
@@ -190,8 +193,8 @@ def _override(name: str, what: str, value: Any) -> Json:
     return {"matcher": {"id": "byName", "options": name}, "properties": [{"id": what, "value": value}]}
 
 
-def _options(kind: str) -> Json:
-    match kind:
+def _options(panel: Panel) -> Json:
+    match panel.kind:
         case "stat":
             return {
                 "colorMode": "background",
@@ -202,7 +205,8 @@ def _options(kind: str) -> Json:
                 "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
             }
         case "table":
-            sort = [{"displayName": "flows", "desc": True}]
+            # What is counted, most of it first; what runs out, next first.
+            sort = [{"displayName": panel.asks[0][1], "desc": panel.unit != "s"}]
             return {"showHeader": True, "cellHeight": "sm", "footer": {"show": False}, "sortBy": sort}
         case "logs":
             return {

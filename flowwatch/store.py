@@ -130,7 +130,10 @@ class Store:
     ) -> pa.Table:
         """What is left of a view once narrowed, on a cursor of its own. Raises `PatienceError` after so many
         seconds, `StoreError` where the database refuses."""
-        cursor = self._connection.cursor()
+        try:
+            cursor = self._connection.cursor()
+        except duckdb.Error as error:
+            raise StoreError(f"{self.path}: {_first_line(error)}") from error
         timer = Timer(patience, cursor.interrupt)
         timer.start()
         try:

@@ -18,6 +18,7 @@ import pyarrow as pa
 from duckdb import CoalesceOperator, ColumnExpression, ConstantExpression, Expression, FunctionExpression
 
 from flowwatch import sql
+from flowwatch.errors import QueryError, StoreError
 from flowwatch.logql.evaluate import Slices
 from flowwatch.logql.expressions import whole
 from flowwatch.logql.fields import LABELS, NOTHING, NUMBERS, TEXTS
@@ -79,7 +80,10 @@ class Search:
 
     def _known(self) -> Window:
         """The time of which there are any flows."""
-        (row,) = self.store.query(sql.queries("search")["extent"], {}).to_pylist()
+        try:
+            (row,) = self.store.query(sql.queries("search")["extent"], {}).to_pylist()
+        except QueryError as error:  # ours, so it is the store that refuses
+            raise StoreError(str(error)) from error
         if row["first"] is None:
             return Window(0, 0)
         return Window(nanoseconds(row["first"]), nanoseconds(row["last"]) + 1)

@@ -3,9 +3,9 @@
 The linter's seventeen rules are told again here. Whether expressions are PromQL at all is for promtool to say, and
 whether panels show anything for a Prometheus: see test_prometheus.py and test_panels.py.
 
-Of the linter's rules three have an exception (dashboards/.lint): `template-datasource-rule` wants one data source, and the flow explorer
-has a second, because flows come from another than metrics; its panels therefore have no `$job` and `$instance`
-(`target-job-rule`, `target-instance-rule`), which flows do not have.
+Three of the linter's rules have an exception (dashboards/.lint): `template-datasource-rule` wants one data source, and
+the flow explorer has a second, because flows come from another than metrics; its panels therefore have no `$job` and
+`$instance` (`target-job-rule`, `target-instance-rule`), which flows do not have.
 """
 
 from __future__ import annotations
