@@ -73,7 +73,8 @@ class Daemon:
         self.metrics = Metrics()
         self.metrics.expect_classes(flow_class.label for flow_class in FlowClass)
         self.metrics.allowlist_loaded(clock())
-        self.metrics.pushes_to(len(config.alerts.alertmanagers))
+        pushes = bool(config.alerts.alertmanagers)
+        self.metrics.pushes(edges=pushes, itself=pushes and getattr(config.alerts, "own", False))
         self.ended = threading.Event()
         """Set when the source has ended by itself or a thread died."""
         self.failure: BaseException | None = None

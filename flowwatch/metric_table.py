@@ -26,6 +26,8 @@ LOSERS = ("perf_event_ring_buffer", "observer_events_queue", "hubble_ring_buffer
 STATUSES = ("True", "False", "Unknown")
 NODE_STATES = ("streaming", "unavailable")
 STAGES = ("decode", "intern", "classify", "judge", "store")
+ABOUT = ("edges", "itself")
+"""What alerts are about: edges, or flowwatch itself and what it was told."""
 ALERT_STATES = ("pending", "firing", "resolved")
 POLICY_REASONS = ("POLICY_DENIED", "POLICY_DENY")
 """The drop reasons every namespace has from the start; the others are rare."""
@@ -162,7 +164,7 @@ TABLE: tuple[Spec, ...] = (
     _counter("store_errors_total", "Reads or writes the database refused."),
     _gauge("store_bytes", "Size of the database file."),
     # Who was told.
-    _gauge("alertmanagers", "Alertmanagers that are pushed to; 0 leaves alerting to rules."),
+    _gauge("pushes_alerts", "1 where flowwatch pushes alerts itself, 0 where rules have to say it.", about=ABOUT),
     _gauge("alerts", "Alerts by state; resolved ones until they are no longer repeated.", state=ALERT_STATES),
     _counter("alertmanager_sent_total", "Alerts accepted by Alertmanager.", alertmanager=()),
     _counter("alertmanager_errors_total", "Alerts in batches that were refused or did not arrive.", alertmanager=()),

@@ -181,9 +181,10 @@ class Metrics:
         expiries = {(rule[:LONGEST_LABEL], owner[:LONGEST_LABEL]): ends for rule, owner, ends in next_}
         self._replace("flowwatch_rule_expiry_timestamp_seconds", expiries, len(found.expiring[EXPIRIES:]))
 
-    def pushes_to(self, alertmanagers: int) -> None:
-        """So many Alertmanagers are configured."""
-        self._gauges["flowwatch_alertmanagers"].set(alertmanagers)
+    def pushes(self, *, edges: bool, itself: bool) -> None:
+        """Alerts about edges, and those about flowwatch itself, are pushed or left to rules."""
+        for about, pushed in (("edges", edges), ("itself", itself)):
+            self._gauges["flowwatch_pushes_alerts"].labels(about).set(pushed)
 
     def undecodable(self, count: int) -> None:
         """Messages arrived that the decoder could not read."""
