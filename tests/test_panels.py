@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
+from flowwatch.alerts_text import SUMMARIES
 from flowwatch.assemble import running
 from flowwatch.config import HubbleSettings
 from flowwatch.demo import homelab_allowlist, simulated_hubble
@@ -58,7 +59,7 @@ def asked(address: str, path: str, **params: Any) -> Any:
 
 async def test_every_panel_has_something_to_show(tmp_path: Path) -> None:
     """Every expression returns data with the labels of its legend, every variable has values, every rule
-    evaluates, every metric has series, and the drift is told with the uuid of a flow."""
+    evaluates, every metric has series, and the drift is told with the uuid of a flow, and by one way only."""
     with simulated_hubble(tmp_path, ["--rate", "300"]) as server:
         # An Alertmanager that is not there: its series are.
         config = settings(tmp_path, allowlist(), ("http://127.0.0.1:9",))
@@ -85,6 +86,11 @@ def _all_of_it(prometheus_: str, daemon: str) -> None:
     _eventually("variables", lambda: _empty_variables(prometheus_, daemon))
     _eventually("metrics", lambda: _unseen_metrics(prometheus_))
     _eventually("rules", lambda: _unwell_rules(prometheus_))
+    # It pushes alerts about edges, so no rule begins to say the same, although there is what it would tell.
+    told = {series["metric"]["alertname"] for series in asked(prometheus_, "/api/v1/query", query="ALERTS")["result"]}
+    assert not told & set(SUMMARIES)
+    denied = 'increase(flowwatch_square_flows_total{square="denied"}[1m]) > 0'
+    assert asked(prometheus_, "/api/v1/query", query=denied)["result"]
     body, kind = get(daemon, "/metrics", "application/openmetrics-text")
     assert kind.startswith("application/openmetrics-text")
     uuid = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
