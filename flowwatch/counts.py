@@ -6,6 +6,7 @@ Pure; a handful of vector operations a batch, and Python once per distinct combi
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -41,6 +42,10 @@ class Counts:
     """Evidence flows by (square, direction, namespace of the policed or sending side)."""
     drops: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     """Denied connection attempts by (namespace, direction, reason)."""
+    square_samples: dict[tuple[str, str, str], str] = field(default_factory=dict)
+    """The uuid of one flow behind each of `squares` that is not as declared."""
+    drop_samples: dict[tuple[str, str, str], str] = field(default_factory=dict)
+    """The same for `drops`."""
     lost: Counter[str] = field(default_factory=Counter)
     lost_false: int = 0
     """Events reported as lost that were not."""
@@ -67,20 +72,26 @@ class Counts:
         attempts: Ints,
         owner: Ints,
         identities: list[Identity],
+        uuid: Callable[[int], str] = lambda _: "",
     ) -> None:
         """Count flows that are evidence by square, and denied attempts by reason. `declared` is of each flow's
-        edge, `owner` the identity of the side that spoke, whose namespace it is."""
+        edge, `owner` the identity of the side that spoke, whose namespace it is; `uuid` is asked for a few."""
         keys = (((owner << 4 | declared) << 4 | seen.evidence) << 4 | seen.side) << 20 | np.clip(
             drop_reason, 0, 0xFFFFF
         )
-        distinct, inverse = np.unique(keys, return_inverse=True)
+        distinct, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
         weights = np.bincount(inverse, weights=seen.weight).astype(np.int64)
         begun = np.bincount(inverse, weights=attempts).astype(np.int64)
-        for key, flows, tries in zip(distinct.tolist(), weights.tolist(), begun.tolist(), strict=True):
+        found = zip(distinct.tolist(), weights.tolist(), begun.tolist(), first.tolist(), strict=True)
+        for key, flows, tries, at in found:
             evidence, code, side = Evidence(key >> 24 & 15), DeclaredCode(key >> 28 & 15), Side(key >> 20 & 15)
             namespace, direction = identities[key >> 32].namespace, side.name.lower()
             square = _SQUARES.get((code, evidence))
             if square:
                 self.squares[square.value, direction, namespace] += flows
+                if square is not Square.EXPECTED:
+                    self.square_samples[square.value, direction, namespace] = uuid(at)
             if tries and evidence is Evidence.DROPPED:
-                self.drops[namespace, direction, drop_name(key & 0xFFFFF)] += tries
+                reason = drop_name(key & 0xFFFFF)
+                self.drops[namespace, direction, reason] += tries
+                self.drop_samples[namespace, direction, reason] = uuid(at)

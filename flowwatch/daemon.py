@@ -26,6 +26,7 @@ from flowwatch.counts import Counts
 from flowwatch.declared import DeclaredFiles
 from flowwatch.engine import Engine
 from flowwatch.errors import FlowwatchError
+from flowwatch.exposure import Exposure
 from flowwatch.metrics import Metrics
 from flowwatch.model import Finding, Snapshot
 from flowwatch.pacing import Evaluation, Pacer
@@ -42,6 +43,8 @@ MAX_PENDING_ROWS = 1_000_000
 RATE_WINDOW = 5.0
 STOP_PATIENCE = 25.0
 """Seconds for the last rows to be stored, within the half minute Kubernetes gives; it takes one or two."""
+POSTURE_EVERY = 5.0
+"""Seconds between two counts of how the edges of each namespace stand."""
 RELOAD_EVERY = 2.0
 """Seconds between two looks at the files of the allowlist."""
 
@@ -64,6 +67,8 @@ class Daemon:
         self.metrics = Metrics()
         self.metrics.expect_classes(flow_class.label for flow_class in FlowClass)
         self.metrics.allowlist_loaded(clock())
+        pushes = bool(config.alerts.alertmanagers)
+        self.metrics.pushes(edges=pushes, itself=pushes and getattr(config.alerts, "own", False))
         self.ended = threading.Event()
         """Set when the source has ended by itself or a thread died."""
         self.failure: BaseException | None = None
@@ -71,6 +76,8 @@ class Daemon:
         """Alerts by state, written by whoever runs them."""
         self._receiver = receiver
         self._engine = engine
+        self._exposure = Exposure(engine.edges)
+        self._postured = -POSTURE_EVERY
         self._pacer = Pacer()
         self._declared = declared
         self._clock = clock
@@ -139,8 +146,8 @@ class Daemon:
         metrics = self.metrics
         metrics.flows(counts.verdicts, counts.last_flow)
         metrics.classes(counts.classes)
-        metrics.square_flows(counts.squares)
-        metrics.policy_drops(counts.drops)
+        metrics.square_flows(counts.squares, counts.square_samples)
+        metrics.policy_drops(counts.drops, counts.drop_samples)
         metrics.undecodable(counts.undecodable)
         for source, events in counts.lost.items():
             metrics.lost(source, events)
@@ -195,6 +202,10 @@ class Daemon:
         self._snapshot = self._observe(findings)
         self.metrics.follow(self._receiver.status)
         self.metrics.observe(self._snapshot)
+        self.metrics.traffic(self._exposure.advance(self._engine.rules, now))
+        if not 0 <= now - self._postured < POSTURE_EVERY:
+            self._postured = now
+            self.metrics.posture(self._exposure.posture(self._engine.rules, now, self.config.judge.settle))
 
     def _observe(self, findings: Sequence[Finding]) -> Snapshot:
         now, status, engine = self._clock(), self._receiver.status, self._engine

@@ -153,7 +153,10 @@ class Engine:
         identity = self.interner.peer_identity.values
         owner = np.where(seen.side == Side.INGRESS, identity[server[rows]], identity[client[rows]])
         declared_codes = self.edges.declared.values[edges]
-        counts.add_evidence(seen, declared_codes, columns.drop_reason[rows], attempts, owner, self.interner.identities)
+        counts.add_evidence(
+            seen, declared_codes, columns.drop_reason[rows], attempts, owner, self.interner.identities,
+            uuid=lambda at: str(columns.uuid[int(rows[at])]),
+        )  # fmt: skip
         return edges
 
     def _note_samples(self, columns: Columns, interned: Interned, rows: Ints, edges: Ints, seen: Observations) -> None:

@@ -69,3 +69,7 @@ class UnwritableError(StoreError):
 
 class QueryError(FlowwatchError):
     """A named query does not exist, lacks a parameter or failed."""
+
+
+class PatienceError(FlowwatchError):
+    """A search took longer than it may."""

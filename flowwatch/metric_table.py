@@ -12,7 +12,7 @@ from enum import StrEnum
 from itertools import product
 
 from flowwatch import __version__
-from flowwatch.model import Square
+from flowwatch.model import Kind, Square
 
 PREFIX = "flowwatch_"
 FOLDED = "__other__"
@@ -37,10 +37,27 @@ STORE_TABLES = (
     "flows", "edge_activity", "edge_minutes", "edge_hours", "flow_activity", "flow_minutes", "flow_hours", "coverage",
     "evidence", "findings", "gaps", "node_states",
 )  # fmt: skip
+ABOUT = ("edges", "itself")
+"""What alerts are about: edges, or flowwatch itself and what it was told."""
 ALERT_STATES = ("pending", "firing", "resolved")
 POLICY_REASONS = ("POLICY_DENIED", "POLICY_DENY")
 """The drop reasons every namespace has from the start; the others are rare."""
-FOLDING = ("flowwatch_flow_classes_total", "flowwatch_policy_drops_total", "flowwatch_square_flows_total")
+FOLDING = (
+    "flowwatch_flow_classes_total",
+    "flowwatch_policy_drops_total",
+    "flowwatch_square_flows_total",
+    "flowwatch_edge_flows_total",
+    "flowwatch_egress_flows_total",
+    "flowwatch_new_edges_total",
+    "flowwatch_namespace_edges",
+    "flowwatch_rule_expiry_timestamp_seconds",
+)
+"""The metrics whose labels are learnt, and so folded beyond a cap."""
+RULE_STATES = ("used", "unseen", "expired")
+PORT_STATES = ("used", "unseen")
+DECLARED = ("yes", "no", "unknown", "ungoverned")
+PEERS = ("pod", "fqdn", "address", *(str(kind) for kind in Kind if kind not in (Kind.POD, Kind.WORLD)))
+"""What the other end of an edge can be; outside the cluster by whether its name was looked up."""
 LATENCIES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -113,6 +130,31 @@ TABLE: tuple[Spec, ...] = (
         direction=DIRECTIONS,
         namespace=(),
     ),
+    _counter(
+        "edge_flows_total",
+        f'Flows of the busiest edges of each square, from the end that spoke; all others are "{FOLDED}".',
+        square=(),
+        direction=(),
+        namespace=(),
+        workload=(),
+        peer=(),
+        service=(),
+    ),
+    _counter(
+        "egress_flows_total",
+        "Flows that left pods, by what they were for.",
+        namespace=(),
+        square=(),
+        peer=(),
+    ),
+    _counter(
+        "new_edges_total",
+        "Edges from pods that were never seen before: new destinations.",
+        namespace=(),
+        declared=(),
+        peer=(),
+    ),
+    _gauge("namespace_edges", "Edges of each namespace by square, between two in both.", namespace=(), square=()),
     _gauge("edges", "Distinct edges in each square.", square=SQUARES),
     _gauge("findings", "Active findings in each square.", square=SQUARES),
     _counter("findings_opened_total", "Findings opened since the start.", square=SQUARES),
@@ -120,6 +162,13 @@ TABLE: tuple[Spec, ...] = (
     _gauge("allowlist_valid", "1 if the allowlist as last read can be used, 0 if an earlier one stays in use."),
     _gauge("allowlist_loaded_timestamp_seconds", "When the allowlist in use was loaded."),
     _gauge("unused_rules", "Rules of the allowlist that no flow has matched."),
+    _gauge("rules", "Rules of the allowlist by whether any edge used them, ever.", state=RULE_STATES),
+    _gauge(
+        "rule_ports",
+        "Ports of used rules by whether any edge used them; unseen ones may be too many.",
+        state=PORT_STATES,
+    ),
+    _gauge("rule_expiry_timestamp_seconds", "When rules end, of those that do, the next first.", rule=(), owner=()),
     _gauge("condition", "Status conditions: 1 for the status each has.", condition=(), status=STATUSES),
     # What it cost.
     _counter("stage_seconds_total", "Time spent in each stage of the pipeline.", stage=STAGES),
@@ -135,6 +184,7 @@ TABLE: tuple[Spec, ...] = (
     _counter("store_forgotten_rows_total", "Rows deleted or added up into fewer, by table.", table=STORE_TABLES),
     _histogram("store_retention_seconds", "How long commits waited while rows were forgotten."),
     # Who was told.
+    _gauge("pushes_alerts", "1 where flowwatch pushes alerts itself, 0 where rules have to say it.", about=ABOUT),
     _gauge("alerts", "Alerts by state; resolved ones until they are no longer repeated.", state=ALERT_STATES),
     _counter("alertmanager_sent_total", "Alerts accepted by Alertmanager.", alertmanager=()),
     _counter("alertmanager_errors_total", "Alerts in batches that were refused or did not arrive.", alertmanager=()),

@@ -19,6 +19,7 @@ from prometheus_client.exposition import choose_encoder, generate_latest
 from flowwatch import __version__
 from flowwatch.metric_table import (
     ALERT_STATES,
+    DECLARED,
     DIRECTIONS,
     EVENTS,
     FOLDED,
@@ -26,8 +27,11 @@ from flowwatch.metric_table import (
     LATENCIES,
     LOSERS,
     NODE_STATES,
+    PEERS,
     POLICY_REASONS,
+    PORT_STATES,
     PREFIX,
+    RULE_STATES,
     SQUARES,
     STATUSES,
     TABLE,
@@ -38,6 +42,7 @@ from flowwatch.metric_table import (
 )
 from flowwatch.model import Snapshot, Square
 from flowwatch.receive import ReceiverStatus
+from flowwatch.tallies import Posture, Traffic
 
 __all__ = ["Metrics", "reference"]
 
@@ -47,6 +52,10 @@ REASONS_CAP = 100
 """Drop reasons told apart; Cilium has fewer."""
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text"
+NO_SAMPLES: Mapping[tuple[str, str, str], str] = {}
+EXPIRIES = 100
+"""Rules whose end is told, the next first."""
+LONGEST_LABEL = 200
 
 
 class Metrics:
@@ -67,6 +76,7 @@ class Metrics:
         self._histograms: dict[str, Histogram] = {}
         self._known: dict[str, set[tuple[str, ...]]] = {name: set() for name in FOLDING}
         self._namespaces: set[str] = set()
+        self._namespaces_left: set[str] = set()
         self._reasons = set(POLICY_REASONS)
         self._newest = 0.0
         self._gaps = 0
@@ -109,22 +119,73 @@ class Metrics:
         """Let the series of these classes exist at zero before the first flow."""
         self.classes(dict.fromkeys(names, 0))
 
-    def policy_drops(self, counts: Mapping[tuple[str, str, str], int]) -> None:
-        """Count dropped connection attempts by (namespace, direction, reason)."""
-        for (namespace, direction, reason), count in counts.items():
+    def policy_drops(
+        self, counts: Mapping[tuple[str, str, str], int], samples: Mapping[tuple[str, str, str], str] = NO_SAMPLES
+    ) -> None:
+        """Count dropped connection attempts by (namespace, direction, reason); `samples` are flow uuids by the same."""
+        for key, count in counts.items():
+            namespace, direction, reason = key
             self._introduce(namespace)
             if len(self._reasons) < REASONS_CAP:
                 self._reasons.add(reason)
             rest = (_one_of(direction, DIRECTIONS, "unknown"), reason if reason in self._reasons else FOLDED)
-            self._fold("flowwatch_policy_drops_total", (namespace, *rest), (FOLDED, *rest), count)
+            self._fold("flowwatch_policy_drops_total", (namespace, *rest), (FOLDED, *rest), count, samples.get(key))
 
-    def square_flows(self, counts: Mapping[tuple[str, str, str], int]) -> None:
-        """Count flows that are evidence for a square by (square, direction, namespace)."""
-        for (square, direction, namespace), count in counts.items():
+    def square_flows(
+        self, counts: Mapping[tuple[str, str, str], int], samples: Mapping[tuple[str, str, str], str] = NO_SAMPLES
+    ) -> None:
+        """Count flows that are evidence for a square by (square, direction, namespace), `samples` as above."""
+        for key, count in counts.items():
+            square, direction, namespace = key
             self._introduce(namespace)
             side = _one_of(direction, DIRECTIONS, "unknown")
             kind = _one_of(square, SQUARES, str(Square.UNKNOWN))
-            self._fold("flowwatch_square_flows_total", (kind, side, namespace), (kind, side, FOLDED), count)
+            folded = (kind, side, FOLDED)
+            self._fold("flowwatch_square_flows_total", (kind, side, namespace), folded, count, samples.get(key))
+
+    def traffic(self, found: Traffic) -> None:
+        """Count what was seen of the edges since the last look."""
+        name = "flowwatch_edge_flows_total"
+        for key in found.gone:
+            self._counters[name].remove(*key)
+        for key, count in found.shown.items():
+            self._counters[name].labels(*key).inc(count)
+        for (square, direction), count in found.others.items():
+            self._counters["flowwatch_series_folded_total"].labels(name).inc()
+            self._counters[name].labels(square, direction, *[FOLDED] * 4).inc(count)
+        for (namespace, square, peer), count in found.egress.items():
+            self._introduce_egress(namespace)
+            labels = (namespace, square, peer)
+            self._fold("flowwatch_egress_flows_total", labels, (FOLDED, square, peer), count)
+        for (namespace, declared, peer), count in found.fresh.items():
+            self._introduce_egress(namespace)
+            labels = (namespace, declared, peer)
+            self._fold("flowwatch_new_edges_total", labels, (FOLDED, declared, peer), count)
+
+    def posture(self, found: Posture) -> None:
+        """Set the gauges of how the edges of each namespace and the rules stand."""
+        most = self._series_cap // len(SQUARES) - 1
+        by_namespace = Tally[str]()
+        for (namespace, _), edges in found.edges.items():
+            by_namespace[namespace] += edges
+        shown = {namespace for namespace, _ in by_namespace.most_common(most)}
+        standing = dict.fromkeys(product({*shown, FOLDED}, SQUARES), 0.0)
+        for (namespace, square), edges in found.edges.items():
+            standing[namespace if namespace in shown else FOLDED, square] += edges
+        self._replace("flowwatch_namespace_edges", standing, len(by_namespace) - len(shown))
+        for state in RULE_STATES:
+            self._gauges["flowwatch_rules"].labels(state).set(found.rules[state])
+        for state in PORT_STATES:
+            self._gauges["flowwatch_rule_ports"].labels(state).set(found.ports[state])
+        # Of two rules that read the same, the one that ends first counts.
+        next_ = reversed(found.expiring[:EXPIRIES])
+        expiries = {(rule[:LONGEST_LABEL], owner[:LONGEST_LABEL]): ends for rule, owner, ends in next_}
+        self._replace("flowwatch_rule_expiry_timestamp_seconds", expiries, len(found.expiring[EXPIRIES:]))
+
+    def pushes(self, *, edges: bool, itself: bool) -> None:
+        """Alerts about edges, and those about flowwatch itself, are pushed or left to rules."""
+        for about, pushed in (("edges", edges), ("itself", itself)):
+            self._gauges["flowwatch_pushes_alerts"].labels(about).set(pushed)
 
     def undecodable(self, count: int) -> None:
         """Messages arrived that the decoder could not read."""
@@ -276,14 +337,38 @@ class Metrics:
                 for labels in series:
                     self._fold(name, labels, labels, 0)
 
-    def _fold(self, name: str, labels: tuple[str, ...], folded: tuple[str, ...], count: int) -> None:
+    def _introduce_egress(self, namespace: str) -> None:
+        """As `_introduce`, for the metrics about what leaves a namespace."""
+        if namespace in self._namespaces_left:
+            return
+        peers = PEERS[:3]
+        flows = list(product((namespace,), SQUARES[:4], peers))
+        fresh = list(product((namespace,), DECLARED[:2], peers))
+        for name, series in (("flowwatch_egress_flows_total", flows), ("flowwatch_new_edges_total", fresh)):
+            if len(self._known[name]) + len(series) <= self._series_cap:
+                self._namespaces_left.add(namespace)
+                for labels in series:
+                    self._fold(name, labels, labels, 0)
+
+    def _replace(self, name: str, values: Mapping[tuple[str, str], float], folded: int) -> None:
+        """Let a gauge have these series and no others; a scrape in between finds none missing."""
+        for labels, value in values.items():
+            self._gauges[name].labels(*labels).set(value)
+        for known in self._known[name] - values.keys():
+            self._gauges[name].remove(*known)
+        self._known[name] = set(values)
+        self._counters["flowwatch_series_folded_total"].labels(name).inc(folded)
+
+    def _fold(
+        self, name: str, labels: tuple[str, ...], folded: tuple[str, ...], count: int, sample: str | None = None
+    ) -> None:
         known = self._known[name]
         if labels in known or len(known) < self._series_cap:
             known.add(labels)
         else:
             self._counters["flowwatch_series_folded_total"].labels(name).inc()
             labels = folded
-        self._counters[name].labels(*labels).inc(count)
+        self._counters[name].labels(*labels).inc(count, {"flow_uuid": sample} if sample else None)
 
 
 def _one_of(value: str, known: tuple[str, ...], otherwise: str) -> str:

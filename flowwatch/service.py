@@ -25,6 +25,7 @@ from flowwatch.daemon import Daemon
 from flowwatch.errors import FlowwatchError
 from flowwatch.model import Snapshot
 from flowwatch.notify import Notifier, NotifySettings
+from flowwatch.store_search import Search
 
 log = logging.getLogger("flowwatch.service")
 
@@ -75,6 +76,10 @@ class DaemonView:
     def queries(self) -> Sequence[Mapping[str, object]]:
         """The named queries."""
         return report.described()
+
+    def logs(self) -> Search:
+        """The stored flows as log lines."""
+        return Search(self._daemon.store, self._daemon.config.cluster)
 
 
 def _rows(table: pa.Table) -> Iterator[tuple[object, ...]]:

@@ -12,8 +12,9 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Timer
 
 import duckdb
 import pyarrow as pa
@@ -21,7 +22,7 @@ import pyarrow as pa
 from flowwatch import sql
 from flowwatch.coverage_node import StoredNode
 from flowwatch.cursors import Cursor
-from flowwatch.errors import DamagedError, QueryError, StoreError, UnwritableError
+from flowwatch.errors import DamagedError, PatienceError, QueryError, StoreError, UnwritableError
 from flowwatch.model import Identity, Kind
 from flowwatch.store_faults import ends_the_connection, fault, first_line, log_of, set_aside
 from flowwatch.store_open import connect, run, run_on
@@ -157,6 +158,24 @@ class Store:
             if isinstance(told := fault(self.path, error), DamagedError):
                 self._damage = self._damage or str(told)
             raise QueryError(f"{query.where}: {first_line(error)}") from error
+
+    def search(
+        self, view: str, narrow: Callable[[duckdb.DuckDBPyRelation], duckdb.DuckDBPyRelation], patience: float
+    ) -> pa.Table:
+        """What is left of a view once narrowed, on a cursor of its own. Raises `PatienceError` after so many
+        seconds, `StoreError` where the database refuses."""
+        try:
+            with self._readers.cursor(self._connection) as cursor:
+                timer = Timer(patience, cursor.interrupt)
+                timer.start()
+                try:
+                    return narrow(cursor.view(view)).to_arrow_table()
+                finally:
+                    timer.cancel()
+        except duckdb.InterruptException as error:
+            raise PatienceError(f"stopped after {patience:g} s; search a shorter time, or for less") from error
+        except duckdb.Error as error:
+            raise StoreError(f"{self.path}: {first_line(error)}") from error
 
     def count_flows(self) -> int:
         """Flow rows in the file."""

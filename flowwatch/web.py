@@ -19,6 +19,7 @@ from typing import Protocol
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
+from flowwatch import web_loki
 from flowwatch.errors import FlowwatchError, QueryError
 from flowwatch.model import Finding, Snapshot, Square
 from flowwatch.render import finding_json, table
@@ -75,7 +76,7 @@ class QueryResult:
     arrow: Callable[[], bytes]
 
 
-class View(Protocol):
+class View(web_loki.LogView, Protocol):
     """What the HTTP surface asks of the daemon. Calls that are not `async` must be quick."""
 
     def snapshot(self) -> Snapshot: ...
@@ -121,6 +122,7 @@ def build(view: View, names: Collection[str] = ()) -> web.Application:
             web.get(r"/api/v1/query/{name:[A-Za-z0-9_-]{1,100}}", _query),
         ]
     )
+    app.add_routes(web_loki.routes(view))
     return app
 
 

@@ -1,13 +1,19 @@
 """The dashboard and the rules: conventions of Grafana's dashboard linter, and names that exist.
 
-The linter's seventeen rules are told again here as far as they apply (nothing is asked of Loki, so its two LogQL rules
-do not). Whether expressions are PromQL at all is for promtool to say: see test_prometheus.py.
+The linter's seventeen rules are told again here. Whether expressions are PromQL at all is for promtool to say, and
+whether panels show anything for a Prometheus: see test_prometheus.py and test_panels.py.
+
+Three of the linter's rules have an exception (dashboards/.lint): `template-datasource-rule` wants one data source, and
+the flow explorer has a second, because flows come from another than metrics; its panels therefore have no `$job` and
+`$instance` (`target-job-rule`, `target-instance-rule`), which flows do not have.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -17,51 +23,45 @@ import pytest
 import yaml
 
 from flowwatch.alerts_text import SUMMARIES
+from flowwatch.logql.fields import LABELS
+from flowwatch.logql.parse import parse
+from flowwatch.logql.syntax import Selection
 from flowwatch.metric_table import TABLE, Type
+from tests.support.dashboards import FILES, FOLDER, Json, dashboards, filled, panels
 
 ROOT = Path(__file__).resolve().parents[1]
-FILES = sorted((ROOT / "dashboards").glob("*.json"))
 RULES = yaml.safe_load((ROOT / "dashboards" / "alerts.yaml").read_text(encoding="utf-8"))
+ALERTS = [rule for group in RULES["groups"] for rule in group["rules"] if "alert" in rule]
 RUNBOOK = (ROOT / "dashboards" / "README.md").read_text(encoding="utf-8")
 
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
+FLOWS = {"type": "loki", "uid": "${loki_datasource}"}
+WITH_FLOWS = {"flowwatch-flows"}
+"""The dashboards that ask for flows."""
 UNITS = {"none", "short", "percentunit", "cps", "s", "bytes", "Bps"}
 """The units in use, all of them among Grafana's own."""
 NOT_DRAWN = {
     "flowwatch_build_info": "names the values of the variables",
+    "flowwatch_pushes_alerts": "holds back the rules of those who push",
     "flowwatch_stream_connects_total": "a stream that connects often is one that fails often",
     "flowwatch_store_commits_total": "the count of the commit latency",
-    "flowwatch_store_up": "an alert tells of it, and the rows that wait are drawn",
-    "flowwatch_store_set_aside_total": "an alert tells of it",
-    "flowwatch_allowlist_loaded_timestamp_seconds": "for looking up when, not for watching",
-    "flowwatch_condition": "is there only where rules bear conditions",
 }
 
 SELECTOR = re.compile(r"(?P<name>flowwatch_\w+)(?P<matchers>\{[^}]*\})?(?P<range>\[[^]]*\])?")
 MATCHER = re.compile(r'(\w+)(=~|!~|!=|=)"([^"]*)"')
 PARENT = re.compile(r"(\w+)\($")
 
-Json = dict[str, Any]
 
-
-def dashboards() -> list[Any]:
+def each() -> list[Any]:
     return [pytest.param(json.loads(path.read_text(encoding="utf-8")), id=path.stem) for path in FILES]
-
-
-def panels(dashboard: Json) -> Iterator[Json]:
-    """All panels but rows, including those of collapsed rows."""
-    for panel in dashboard["panels"]:
-        if panel["type"] == "row":
-            yield from panel["panels"]
-        else:
-            yield panel
 
 
 def expressions(dashboard: Json) -> Iterator[tuple[str, str]]:
     """(panel title, PromQL) of every target."""
     for panel in panels(dashboard):
         for target in panel["targets"]:
-            yield panel["title"], target["expr"]
+            if target["datasource"] == DATASOURCE:
+                yield panel["title"], target["expr"]
 
 
 def variables(dashboard: Json) -> dict[str, Json]:
@@ -101,11 +101,27 @@ def misnamed(expression: str, extra: set[str]) -> list[str]:
 
 
 def test_there_is_a_dashboard() -> None:
-    """The directory holds at least the overview."""
-    assert "flowwatch-overview" in {path.stem for path in FILES}
+    """The six that are described."""
+    names = ("allowlist", "drops", "egress", "flows", "overview", "self")
+    assert [path.stem for path in FILES] == [f"flowwatch-{name}" for name in names]
 
 
-@pytest.mark.parametrize("dashboard", dashboards())
+def test_files_are_current() -> None:
+    """What is generated is what dashboards/generate.py writes."""
+    writer = [sys.executable, "-c", "import generate, json; print(json.dumps(generate.files()))"]
+    done = subprocess.run(writer, cwd=FOLDER, capture_output=True, text=True, check=True)
+    for name, text in json.loads(done.stdout).items():
+        assert (FOLDER / name).read_text(encoding="utf-8") == text, f"{name}: run dashboards/generate.py"
+
+
+def test_the_prometheus_rule_holds_the_rules() -> None:
+    """The object for the Prometheus operator says what the rule file says."""
+    manifest = yaml.safe_load((FOLDER / "prometheusrule.yaml").read_text(encoding="utf-8"))
+    assert (manifest["apiVersion"], manifest["kind"]) == ("monitoring.coreos.com/v1", "PrometheusRule")
+    assert manifest["spec"] == RULES
+
+
+@pytest.mark.parametrize("dashboard", each())
 def test_identity_and_portability(dashboard: Json) -> None:
     """A dashboard is provisioned as it is: stable uid, no id, a schema any Grafana from 10.4 on loads, not editable."""
     assert re.fullmatch(r"flowwatch-[a-z-]{1,30}", dashboard["uid"])
@@ -134,13 +150,21 @@ def test_sizes_and_uids() -> None:
     assert all(path.stat().st_size < 200_000 for path in FILES)
 
 
-@pytest.mark.parametrize("dashboard", dashboards())
+@pytest.mark.parametrize("dashboard", each())
 def test_variables(dashboard: Json) -> None:
     """template-datasource, -job, -instance, -label-promql and -on-time-change-reload rules."""
     found = variables(dashboard)
-    (datasource,) = (variable for variable in found.values() if variable["type"] == "datasource")
+    datasource, *more = (variable for variable in found.values() if variable["type"] == "datasource")
+    is_for_flows = dashboard["uid"] in WITH_FLOWS
+    assert [(one["name"], one["query"]) for one in more] == ([("loki_datasource", "loki")] if is_for_flows else [])
     assert (datasource["name"], datasource["label"], datasource["query"]) == ("datasource", "Data source", "prometheus")
-    queries = {name: variable for name, variable in found.items() if variable["type"] == "query"}
+    all_ = {name: variable for name, variable in found.items() if variable["type"] == "query"}
+    assert all((one["multi"], one["includeAll"], one["refresh"]) == (True, True, 2) for one in all_.values())
+    queries = {name: variable for name, variable in all_.items() if variable["datasource"] == DATASOURCE}
+    flows = [variable for variable in all_.values() if variable["datasource"] == FLOWS]
+    assert len(all_) == len(queries) + len(flows)
+    assert all(one["query"] == f"label_values({one['name']})" and one["name"] in LABELS for one in flows)
+    assert bool(flows) == is_for_flows
     assert list(queries) == ["job", "cluster", "instance", "namespace"]
     for name, variable in queries.items():
         assert variable["datasource"] == DATASOURCE
@@ -154,7 +178,7 @@ def test_variables(dashboard: Json) -> None:
     assert [queries[name]["allValue"] for name in ("cluster", "namespace")] == [".*", ".*"]
 
 
-@pytest.mark.parametrize("dashboard", dashboards())
+@pytest.mark.parametrize("dashboard", each())
 def test_panels(dashboard: Json) -> None:
     """panel-datasource, -title-description, -units and -no-targets rules, and an unambiguous first threshold."""
     for panel in panels(dashboard):
@@ -162,7 +186,8 @@ def test_panels(dashboard: Json) -> None:
         assert title, panel["id"]
         assert len(panel["description"]) > 20, title
         assert panel["description"].endswith("."), title
-        assert panel["datasource"] == DATASOURCE, title
+        source = panel["datasource"]
+        assert source == DATASOURCE or (source == FLOWS and dashboard["uid"] in WITH_FLOWS), title
         assert panel["targets"], title
         defaults = panel["fieldConfig"]["defaults"]
         units = {defaults["unit"]} | {
@@ -175,7 +200,7 @@ def test_panels(dashboard: Json) -> None:
         assert defaults["thresholds"]["steps"][0]["value"] is None, title
         references = [target["refId"] for target in panel["targets"]]
         assert references == sorted(set(references)), title
-        assert all(target["datasource"] == DATASOURCE for target in panel["targets"]), title
+        assert all(target["datasource"] == source for target in panel["targets"]), title
         assert len(panel["targets"]) == 1 or all(target["legendFormat"] for target in panel["targets"]), title
     ids = [panel["id"] for panel in dashboard["panels"]]
     assert len(set(ids)) == len(ids)
@@ -183,7 +208,7 @@ def test_panels(dashboard: Json) -> None:
     assert len(set(titles)) == len(titles)
 
 
-@pytest.mark.parametrize("dashboard", dashboards())
+@pytest.mark.parametrize("dashboard", each())
 def test_layout(dashboard: Json) -> None:
     """Panels lie within the 24 columns, fill their rows, and none covers another."""
     taken: dict[tuple[int, int], str] = {}
@@ -199,7 +224,7 @@ def test_layout(dashboard: Json) -> None:
     assert len(taken) == 24 * (1 + max(y for _, y in taken))
 
 
-@pytest.mark.parametrize("dashboard", dashboards())
+@pytest.mark.parametrize("dashboard", each())
 def test_selectors(dashboard: Json) -> None:
     """target-job, -instance, -rate-interval and -counter-agg rules."""
     for title, expression in expressions(dashboard):
@@ -223,7 +248,7 @@ def test_selectors(dashboard: Json) -> None:
             assert bool(found["range"]) == (function in ("rate", "increase")), title
 
 
-@pytest.mark.parametrize("dashboard", dashboards())
+@pytest.mark.parametrize("dashboard", each())
 def test_names_exist(dashboard: Json) -> None:
     """Every metric, label, label value and legend of the dashboard is one that flowwatch exposes."""
     for title, expression in expressions(dashboard):
@@ -231,8 +256,46 @@ def test_names_exist(dashboard: Json) -> None:
     for panel in panels(dashboard):
         for target in panel["targets"]:
             legend = set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
-            (grouped,) = re.findall(r"\bby \(([^)]*)\)", target["expr"]) or [""]
+            grouped, *_ = re.findall(r"\bby \(([^)]*)\)", target["expr"]) or [""]
             assert legend <= set(grouped.split(", ")), panel["title"]
+
+
+@pytest.mark.parametrize("dashboard", each())
+def test_questions_about_flows(dashboard: Json) -> None:
+    """target-logql and -auto rules: flowwatch answers them, over the interval or the range of the dashboard."""
+    for panel in panels(dashboard):
+        for target in panel["targets"]:
+            if target["datasource"] == FLOWS:
+                wanted = parse(filled(target["expr"]))
+                assert isinstance(wanted, Selection) == (panel["type"] == "logs"), panel["title"]
+                ranges = {"logs": [], "table": ["[$__range]"]}.get(panel["type"], ["[$__auto]"])
+                assert re.findall(r"\[[^]]*\]", target["expr"]) == ranges, panel["title"]
+
+
+def test_exceptions_are_those_of_the_linter() -> None:
+    """The file that Grafana's own linter reads excepts what these tests do, each with a reason."""
+    excepted = yaml.safe_load((FOLDER / ".lint").read_text(encoding="utf-8"))["exclusions"]
+    assert set(excepted) == {"template-datasource-rule", "target-job-rule", "target-instance-rule"}
+    titles = {dashboard["title"] for dashboard in dashboards() if dashboard["uid"] in WITH_FLOWS}
+    for rule in excepted.values():
+        assert rule["reason"]
+        assert {entry["dashboard"] for entry in rule["entries"]} == titles
+
+
+def test_links_lead_to_dashboards() -> None:
+    """A link from a series leads to a dashboard that is there, with variables that it has."""
+    found = {dashboard["uid"]: variables(dashboard) for dashboard in dashboards()}
+    links = {
+        link["url"]
+        for dashboard in dashboards()
+        for panel in panels(dashboard)
+        for link in panel["fieldConfig"]["defaults"].get("links", ())
+    }
+    assert links
+    for link in links:
+        uid, _, query = link.removeprefix("/d/").partition("?")
+        assert set(re.findall(r"\$\{(\w+):queryparam\}", query)) <= set(found[uid])
+        assert "${__url_time_range}" in query
 
 
 def test_every_metric_is_drawn_or_known_not_to_be() -> None:
@@ -244,23 +307,45 @@ def test_every_metric_is_drawn_or_known_not_to_be() -> None:
 
 def test_rules_follow_the_conventions() -> None:
     """Names, severities, annotations, job selectors and metric names of the rule file are as they should be."""
-    (group,) = RULES["groups"]
-    for rule in group["rules"]:
+    for rule in ALERTS:
         name = rule["alert"]
         assert re.fullmatch(r"Flowwatch([A-Z][a-z]+)+", name)
         assert rule["labels"]["severity"] in ("critical", "warning", "info"), name
         assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}, name
         assert "{{" not in rule["annotations"]["summary"], name
         assert rule["annotations"]["runbook_url"] == f"dashboards/README.md#{name.lower()}"
-        assert misnamed(rule["expr"], {"job"}) == [], name
+        assert misnamed(rule["expr"], {"job", "instance"}) == [], name
         selectors = re.findall(r"\b(?:flowwatch_\w+|up)\{([^}]*)\}", rule["expr"])
         assert selectors, name
         assert all('job="flowwatch"' in selector for selector in selectors), name
 
 
+def test_nobody_is_told_twice() -> None:
+    """What flowwatch pushes is held back as a rule while it pushes; what is always a rule is never pushed."""
+    always, instead, _ = RULES["groups"]
+    for rule in instead["rules"]:
+        about = "edges" if "flows_total" in rule["expr"] else "itself"
+        held_back = f'unless on (job, instance) flowwatch_pushes_alerts{{job="flowwatch",about="{about}"}} == 1'
+        assert rule["expr"].rstrip().endswith(held_back), rule["alert"]
+    assert set(SUMMARIES) <= {rule["alert"] for rule in instead["rules"]}
+    assert not set(SUMMARIES) & {rule["alert"] for rule in always["rules"]}
+
+
+def test_recorded_names() -> None:
+    """level:metric:operations, with the labels that are left as the level."""
+    recorded = RULES["groups"][2]["rules"]
+    assert len({rule["record"] for rule in recorded}) == len(recorded)
+    for rule in recorded:
+        level, metric, _ = rule["record"].split(":")
+        (grouped,) = re.findall(r"by \(([^)]*)\)", rule["expr"])
+        assert sorted(grouped.split(", ")) == sorted(level.split("_"))
+        assert re.search(rf"{metric}(_total)?\{{", rule["expr"])
+        assert misnamed(rule["expr"], {"job"}) == []
+
+
 def test_every_alert_has_its_heading() -> None:
     """The runbook has one heading per alert, pushed or by rule, and none for anything that is not one."""
-    alerts = set(SUMMARIES) | {rule["alert"] for rule in RULES["groups"][0]["rules"]}
+    alerts = set(SUMMARIES) | {rule["alert"] for rule in ALERTS}
     headings = re.findall(r"^### (Flowwatch\w+)$", RUNBOOK, re.MULTILINE)
     assert sorted(headings) == sorted(alerts)
 

@@ -28,8 +28,7 @@ from flowwatch.config import HubbleSettings
 from flowwatch.demo import homelab_allowlist, simulated_hubble
 from flowwatch.store import Store
 from tests.support.feed import settings, until
-from tests.support.servers import alertmanager, prometheus
-from tests.test_prometheus import filled, panels
+from tests.support.servers import alertmanager
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
@@ -248,31 +247,3 @@ def _fire_and_resolve(folder: Path, url: str) -> None:
             until(lambda: not get(url, "/api/v2/alerts?active=true"), 90, "resolved alerts")
             until(lambda: daemon.snapshot.alerts.get("resolved", 0) > 0, 5, "alerts known as resolved")
             assert not daemon.snapshot.findings
-
-
-@pytest.mark.prometheus
-async def test_the_dashboard_shows_what_the_daemon_says(tmp_path: Path) -> None:
-    """A real Prometheus scrapes the real daemon; the dashboard's panels have series, and unexpected egress is
-    what the daemon found."""
-    with simulated_hubble(tmp_path, ["--rate", "300"]) as server:
-        config = settings(tmp_path, homelab_allowlist().read_text(encoding="utf-8"), ("http://127.0.0.1:9",))
-        object.__setattr__(config, "hubble", HubbleSettings(server=server))
-        with running(config) as (daemon, service):
-            target = service.address.removeprefix("http://")
-            scrape = {
-                "global": {"scrape_interval": "500ms", "scrape_timeout": "500ms"},
-                "scrape_configs": [{"job_name": "flowwatch", "static_configs": [{"targets": [target]}]}],
-            }
-            async with prometheus(tmp_path, yaml.safe_dump(scrape)) as address:
-                await asyncio.to_thread(until, lambda: len(daemon.snapshot.findings) >= 12, 60, "findings")
-                query = f"http://{address}/api/v1/query"
-                count = 'flowwatch_findings{square="unexpected"} > 3'
-                await asyncio.to_thread(until, lambda: _series(query, count), 20, "a scraped finding")
-                empty = [title for title, panel in panels() if not _series(query, filled(panel["expr"]))]
-                assert empty == []
-
-
-def _series(query: str, expression: str) -> list[Any]:
-    answer = get(query, "?" + urllib.parse.urlencode({"query": expression}))
-    assert answer["status"] == "success"
-    return list(answer["data"]["result"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import AsyncIterator
@@ -22,18 +21,15 @@ from flowwatch.metrics import Metrics
 from flowwatch.model import Finding, NodeCoverage, Snapshot, Square
 from flowwatch.notify import Notifier, NotifySettings
 from flowwatch.receive import ReceiverStatus
+from tests.support.dashboards import filled, targets
 from tests.support.drift import finding
-from tests.support.servers import alertmanager, program, prometheus, run, served, until
+from tests.support.servers import alertmanager, program, run, served, until
 
 pytestmark = pytest.mark.prometheus
 
 ROOT = Path(__file__).resolve().parents[1]
-DASHBOARDS = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((ROOT / "dashboards").glob("*.json"))]
 RULES = ROOT / "dashboards" / "alerts.yaml"
 SNIPPETS = re.findall(r"```yaml\n(.*?)```", (ROOT / "dashboards" / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-
-MAY_BE_EMPTY = {"cluster": "only Prometheus' own configuration gives this label"}
-"""Variables of the dashboard that need no values, with the reason."""
 
 AM = "http://alertmanager.example.com:9093"
 
@@ -83,31 +79,6 @@ def something_happens(metrics: Metrics, status: ReceiverStatus) -> None:
     )
 
 
-def panels() -> list[tuple[str, dict[str, Any]]]:
-    """Every target of every dashboard, as (dashboard and panel, target)."""
-    return [
-        (f"{dashboard['uid']}: {panel['title']}", target)
-        for dashboard in DASHBOARDS
-        for panel in dashboard["panels"]
-        for target in panel.get("targets", ())
-    ]
-
-
-def filled(expression: str) -> str:
-    """An expression as Grafana sends it when everything is selected."""
-    for variable, value in (
-        ("$__rate_interval", "30s"),
-        ("$__range", "30s"),
-        ("$job", ".+"),
-        ("$instance", ".+"),
-        ("$cluster", ".*"),
-        ("$namespace", ".*"),
-    ):
-        expression = expression.replace(variable, value)
-    assert "$" not in expression
-    return expression
-
-
 def test_promtool_finds_nothing_wrong_with_the_metrics() -> None:
     """Names, types, units and help of everything exposed pass Prometheus' own linter."""
     metrics = Metrics()
@@ -133,15 +104,24 @@ def test_the_rules_fire_when_they_should() -> None:
 def test_every_rule_has_a_case() -> None:
     """No rule goes without a case in which it fires."""
     cases = yaml.safe_load((ROOT / "tests" / "data" / "alerts.test.yaml").read_text(encoding="utf-8"))
-    fired = {case["alertname"] for test in cases["tests"] for case in test["alert_rule_test"] if case.get("exp_alerts")}
-    rules = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"][0]["rules"]
-    assert fired == {rule["alert"] for rule in rules}
+    fired = {
+        case["alertname"]
+        for test in cases["tests"]
+        for case in test.get("alert_rule_test", ())
+        if case.get("exp_alerts")
+    }
+    groups = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
+    rules = [rule for group in groups for rule in group["rules"]]
+    assert fired == {rule["alert"] for rule in rules if "alert" in rule}
+    told = {case["expr"] for test in cases["tests"] for case in test.get("promql_expr_test", ())}
+    assert told == {rule["record"] for rule in rules if "record" in rule}
 
 
 def test_every_expression_is_promql(tmp_path: Path) -> None:
     """Each expression of a dashboard can be parsed, told panel by panel."""
     rules = [
-        {"record": f"panel:{number}", "expr": filled(target["expr"])} for number, (_, target) in enumerate(panels())
+        {"record": f"panel:{number}", "expr": filled(target["expr"])}
+        for number, (_, _, target) in enumerate(targets("prometheus"))
     ]
     file = tmp_path / "rules.yaml"
     file.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}), encoding="utf-8")
@@ -151,7 +131,7 @@ def test_every_expression_is_promql(tmp_path: Path) -> None:
 
 def test_the_examples_of_the_runbook_are_valid(tmp_path: Path) -> None:
     """The scrape configuration and the route that people will copy are accepted by the programs they are for."""
-    scrape, provisioning, route = (yaml.safe_load(snippet) for snippet in SNIPPETS)
+    scrape, source, provisioning, route = (yaml.safe_load(snippet) for snippet in SNIPPETS)
     file = tmp_path / "config.yml"
     file.write_text(yaml.safe_dump({**scrape, "rule_files": [str(RULES)]}), encoding="utf-8")
     checked = run("promtool", "check", "config", file)
@@ -162,73 +142,12 @@ def test_the_examples_of_the_runbook_are_valid(tmp_path: Path) -> None:
     checked = run("amtool", "check-config", file)
     assert checked.returncode == 0, checked.stderr
     assert provisioning["providers"][0]["type"] == "file"
+    assert source["datasources"][0]["type"] == "loki"
     for name in SUMMARIES:
         tested = run("amtool", "config", "routes", "test", f"--config.file={file}", f"alertname={name}")
         assert tested.stdout.split() == ["network"]
     tested = run("amtool", "config", "routes", "test", f"--config.file={file}", "alertname=FlowwatchDown")
     assert tested.stdout.split() == ["others"]
-
-
-async def test_every_panel_shows_something(tmp_path: Path) -> None:
-    """A real Prometheus scrapes the real exposition; every panel's query runs and returns series with the
-    labels of its legend, every variable has values, and every rule evaluates."""
-    metrics, status, formats = Metrics(), ReceiverStatus(), set()
-
-    async def expose(request: web.Request) -> web.Response:
-        something_happens(metrics, status)
-        body, content_type = metrics.exposition(request.headers.get("Accept", ""))
-        formats.add(content_type.partition(";")[0])
-        return web.Response(body=body, headers={"Content-Type": content_type})
-
-    program("prometheus")
-    async with served(web.get("/metrics", expose)) as target, aiohttp.ClientSession() as session:
-        config = {
-            "global": {"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "500ms"},
-            "rule_files": [str(RULES)],
-            "scrape_configs": [{"job_name": "flowwatch", "static_configs": [{"targets": [target]}]}],
-        }
-        async with prometheus(tmp_path, yaml.safe_dump(config)) as address:
-
-            async def ask(path: str, **parameters: str) -> Any:
-                async with session.get(f"http://{address}/api/v1/{path}", params=parameters) as response:
-                    answer = await response.json()
-                    assert answer["status"] == "success", (parameters, answer)
-                    return answer["data"]
-
-            async def scraped() -> Any:
-                async with session.get(f"http://{address}/-/ready") as response:
-                    if response.status != 200:
-                        return None
-                data = await ask("query", query='count_over_time(flowwatch_stream_up{job="flowwatch"}[1m]) > 2')
-                return data["result"]
-
-            await until(scraped, "three scrapes")
-            empty, unlabelled = [], []
-            for title, target_ in panels():
-                result = (await ask("query", query=filled(target_["expr"])))["result"]
-                if not result:
-                    empty.append(f"{title}: {target_['expr']}")
-                legend = set(re.findall(r"\{\{(\w+)\}\}", target_["legendFormat"]))
-                unlabelled += [title for series in result if not legend <= set(series["metric"])]
-            assert empty == []
-            assert unlabelled == []
-            for variable in DASHBOARDS[0]["templating"]["list"]:
-                if variable["type"] == "query" and variable["name"] not in MAY_BE_EMPTY:
-                    series, label = re.fullmatch(r"label_values\((.*), (\w+)\)", filled(variable["query"])).groups()
-                    assert await ask(f"label/{label}/values", **{"match[]": series}), variable["name"]
-
-            async def evaluated() -> Any:
-                rules = (await ask("rules"))["groups"][0]["rules"]
-                return rules if all(rule["health"] != "unknown" for rule in rules) else None
-
-            rules = await until(evaluated, "every rule was evaluated")
-            assert {rule["name"]: rule.get("lastError", "") for rule in rules if rule["health"] != "ok"} == {}
-
-            async def healthy() -> bool:
-                return [one["health"] for one in (await ask("targets"))["activeTargets"]] == ["up"]
-
-            await until(healthy, "the target is up")
-    assert formats == {"application/openmetrics-text"}
 
 
 @dataclass

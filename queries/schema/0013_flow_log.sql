@@ -1,5 +1,5 @@
 -- Flows for people: names instead of numbers, newest last.
--- columns: time, cluster, node, verdict, event, class, side, drop_reason, direction, source, destination (client and server as `namespace/workload`, name, address or entity), client_pod, server_pod, client_ip, server_ip, protocol, client_port, server_port, names, l7, dns_query, http_method, http_url, http_status, latency_us, allowed_by, denied_by, weight, edge
+-- columns: time, cluster, node, verdict, event, class, side, drop_reason, direction, source, destination (client and server as `namespace/workload`, name, address or entity), client_pod, server_pod, client_ip, server_ip, protocol, client_port, server_port, names, l7, dns_query, http_method, http_url, http_status, latency_us, allowed_by, denied_by, weight, edge, source_namespace, destination_namespace (empty for what is no pod)
 CREATE OR REPLACE VIEW flow_log AS
 SELECT
     flows.time,
@@ -38,7 +38,9 @@ SELECT
     coalesce(allowed.policies, []) AS allowed_by,
     coalesce(denied.policies, []) AS denied_by,
     flows.weight,
-    flows.edge
+    flows.edge,
+    coalesce(client_identities.namespace, '') AS source_namespace,
+    coalesce(server_identities.namespace, '') AS destination_namespace
 FROM flows
 LEFT JOIN nodes USING (node)
 LEFT JOIN peers AS clients ON clients.peer = flows.client
