@@ -86,6 +86,7 @@ class Daemon:
         self._classes: Counter[str] = Counter()
         self._lost: Counter[str] = Counter()
         self._rates: deque[tuple[float, int]] = deque()
+        self._kept: deque[Tables] = deque(maxlen=1)
         self._commits: queue.Queue[Tables | None] = queue.Queue(maxsize=2)
         self._stopping = threading.Event()
         self._rows_stored = store.count_flows()
@@ -120,6 +121,10 @@ class Daemon:
         for thread in self._threads:
             thread.join(max(end - time.monotonic(), 0.1))
 
+    def keep(self, tables: Tables) -> None:
+        """Let the next commit run these statements as well, instead of any given before. From any one thread."""
+        self._kept.append(tables)
+
     # ── the ingest thread ────────────────────────────────────────────────────────────────────────
 
     def _ingest(self) -> None:
@@ -141,7 +146,7 @@ class Daemon:
                 self._evaluate(now)
         now = self._clock()
         self._evaluate(now)
-        self._commits.put(self._engine.drain(now, self._snapshot.findings))
+        self._commits.put(self._drain(now))
         self._commits.put(None)
 
     def _note(self, counts: Counts) -> None:
@@ -164,13 +169,17 @@ class Daemon:
     def _hand_over(self, now: float) -> None:
         """Give the writer what there is, if it can take it."""
         if not self._commits.full():
-            self._commits.put(self._engine.drain(now, self._snapshot.findings))
+            self._commits.put(self._drain(now))
             return
         shed = self._engine.shed(MAX_PENDING_ROWS)
         if shed:
             self._lost["flowwatch"] += shed
             self.metrics.lost("flowwatch", shed)
             log.warning("gave up flow rows the store cannot take: rows=%d error=%s", shed, self._store_error or "slow")
+
+    def _drain(self, now: float) -> Tables:
+        tables = self._engine.drain(now, self._snapshot.findings)
+        return tables | self._kept.pop() if self._kept else tables
 
     def _reload(self, now: float) -> None:
         """Take a changed allowlist into force; a broken one leaves the last good one there."""
@@ -220,6 +229,7 @@ class Daemon:
             nodes=engine.coverage.nodes(),
             coverage=coverage,
             findings=tuple(findings),
+            gaps=tuple(engine.gaps(now)),
             alerts=dict(self.alert_counts),
             rules=len(engine.rules),
             unused_rules=engine.unused_rules() if may_be_unused else (),

@@ -19,11 +19,13 @@ from flowwatch.counts import Counts
 from flowwatch.coverage import Coverage
 from flowwatch.decode import Columns, Decoder, best_decoder
 from flowwatch.edges import Allowlist, Edges, NoAllowlist, Observations
-from flowwatch.findings import Findings
+from flowwatch.findings import SAMPLES, Findings
 from flowwatch.hubble import flow_pb2, relay_pb2
 from flowwatch.intern import Interned, Interner
 from flowwatch.judge import DeclaredCode
-from flowwatch.model import Finding, Side
+from flowwatch.model import Finding, Kind, Side
+from flowwatch.noise import NoiseSettings
+from flowwatch.quiet import Quiet
 from flowwatch.replays import Replays
 from flowwatch.rows import (
     Restored,
@@ -36,6 +38,7 @@ from flowwatch.rows import (
     news_rows,
     rule_rows,
 )
+from flowwatch.sample_lines import describe
 from flowwatch.shapes import Classes, Classifier, Flows
 from flowwatch.transport import carried
 
@@ -55,6 +58,7 @@ class Engine:
         settle: float = 5.0,
         active_for: float = 900.0,
         decoder: Decoder | None = None,
+        noise: NoiseSettings = NoiseSettings(),  # noqa: B008 - immutable
     ) -> None:
         self._allowlist = allowlist or NoAllowlist()
         self._conditions: tuple[Condition, ...] = ()
@@ -62,9 +66,10 @@ class Engine:
         self.interner = Interner(self._allowlist.address_class)
         self.coverage = Coverage(cluster)
         self.edges = Edges(self.interner, self._allowlist)
+        self._quiet = Quiet(noise, self.interner, self.edges)
         self.findings = Findings(self.edges, cluster, settle, active_for)
         self.decoder = decoder or best_decoder()
-        self._classifier = Classifier()
+        self._classifier = Classifier(noise.judged)
         self._replays = Replays()
         self.rules = self._allowlist.rules
         self._rules_pending = True
@@ -102,8 +107,13 @@ class Engine:
         edge = np.full(len(columns), -1, dtype=np.int64)
         self.interner.learn_names(columns, client)
         evident = np.flatnonzero(classes.evidence)
+        self._quiet.learn(columns, interned, client, server)
         if len(evident):
-            edge[evident] = self._observe(columns, interned, classes, client, server, evident, counts, now)
+            parties = self.interner.parties_of(columns, client, server, classes.swapped)
+            peers = client, server
+            evident = self._quiet.leave(columns, classes, peers, parties, evident, self._allowlist, now)
+            if len(evident):
+                edge[evident] = self._observe(columns, interned, classes, peers, parties, evident, counts, now)
         watch.lap("judge")
         self._flow_rows.append(flow_rows(columns, interned, classes, client, server, edge))
         node_names = list(self.interner.nodes)
@@ -124,10 +134,10 @@ class Engine:
         return columns.only(fresh)
 
     def _observe(
-        self, columns: Columns, interned: Interned, classes: Classes, client: Ints, server: Ints, rows: Ints,
-        counts: Counts, now: float,
+        self, columns: Columns, interned: Interned, classes: Classes, peers: tuple[Ints, Ints],
+        parties: tuple[Ints, Ints], rows: Ints, counts: Counts, now: float,
     ) -> Ints:  # fmt: skip
-        clients, servers = self.interner.parties_of(columns, client, server, classes.swapped)
+        (client, server), (clients, servers) = peers, parties
         source_port = np.where(classes.swapped, columns.destination_port, columns.source_port)
         server_port = np.where(classes.swapped, columns.source_port, columns.destination_port)
         seen = Observations(
@@ -164,7 +174,11 @@ class Engine:
         declared = self.edges.declared.values[edges]
         dropped = seen.evidence == Evidence.DROPPED
         passed = seen.evidence == Evidence.FORWARDED
-        wanted = np.flatnonzero(dropped | (((declared == DeclaredCode.NO) | self.edges.asks(edges)) & passed))
+        wanted = np.flatnonzero(
+            (seen.evidence == Evidence.AUDITED)
+            | dropped
+            | (((declared == DeclaredCode.NO) | self.edges.asks(edges)) & passed)
+        )
         if not len(wanted):
             return
         groups: dict[tuple[int, int], list[int]] = {}
@@ -174,15 +188,19 @@ class Engine:
             groups.setdefault(key, []).append(at)
         for (edge, evidence), members in groups.items():
             flows = rows[members]
-            uuids = columns.uuid.take(pa.array(flows[-5:])).to_pylist()
+            uuids = columns.uuid.take(pa.array(flows[-SAMPLES:])).to_pylist()
             reasons = (
                 {drop_name(code) for code in set(columns.drop_reason[flows].tolist())}
                 if evidence == Evidence.DROPPED
                 else set()
             )
-            sets = interned.denied_by if evidence == Evidence.DROPPED else interned.allowed_by
+            sets = interned.allowed_by if evidence == Evidence.FORWARDED else interned.denied_by
             policies = {name for number in set(sets[flows].tolist()) for name in self.interner.policies[number]}
-            self.findings.note(edge, Evidence(evidence), uuids, reasons, tuple(policies))
+            newest = flows[-SAMPLES:].tolist()
+            is_outside = self.edges.edge(edge).destination.identity.kind is Kind.WORLD
+            addresses = columns.destination_ip.take(pa.array(newest)).to_pylist() if is_outside else ()
+            lines = [describe(columns, row) for row in newest]
+            self.findings.note(edge, Evidence(evidence), uuids, reasons, tuple(policies), lines, addresses)
 
     def _note_stream(self, statuses: list[bytes], losses: list[tuple[str, bytes]], counts: Counts, now: float) -> None:
         for serialised in statuses:
@@ -198,6 +216,10 @@ class Engine:
     def current(self, now: float) -> list[Finding]:
         """The active findings at `now`."""
         return self.findings.current(now, self.coverage.ratio())
+
+    def gaps(self, now: float) -> list[Finding]:
+        """What passes at `now` only because of audit mode."""
+        return self.findings.gaps(now, self.coverage.ratio())
 
     def unused_rules(self) -> tuple[str, ...]:
         """Titles of the rules that no edge has used so far."""

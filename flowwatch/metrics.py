@@ -231,6 +231,13 @@ class Metrics:
         """Alertmanager answered a batch, or failed to, after so long."""
         self._histograms["flowwatch_alertmanager_latency_seconds"].labels(alertmanager).observe(seconds)
 
+    def alertmanager_gone(self, alertmanager: str) -> None:
+        """An address is no longer that of an Alertmanager; its series end."""
+        for name in ("sent_total", "errors_total", "dropped_total"):
+            self._counters[f"flowwatch_alertmanager_{name}"].remove(alertmanager)
+        self._gauges["flowwatch_alertmanager_queue_length"].remove(alertmanager)
+        self._histograms["flowwatch_alertmanager_latency_seconds"].remove(alertmanager)
+
     # How it is read.
 
     def exposition(self, accept: str) -> tuple[bytes, str]:

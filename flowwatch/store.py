@@ -154,6 +154,10 @@ class Store:
             self._read("read_edge_totals"),
         )
 
+    def alerts(self) -> pa.Table:
+        """The alerts of an earlier run, as rows of `alerts`."""
+        return self._read("read_alerts")
+
     # ── inside ───────────────────────────────────────────────────────────────────────────────────
 
     def _prepare(self) -> None:

@@ -575,9 +575,9 @@ def test_shows_values_and_where_each_came_from(tmp_path: Path) -> None:
         "    enabled: false": "default",
         "  memory_limit: 256MB": "default",
     }
-    lines = dict(re.split(r" +# ", line, maxsplit=1) for line in shown.splitlines() if "#" in line)
-    assert expected.items() <= lines.items()
-    assert len(lines) == len(KEYS)
+    pairs = [re.split(r" +# ", line, maxsplit=1) for line in shown.splitlines() if "#" in line]
+    assert expected.items() <= dict(pairs).items()
+    assert len(pairs) == len(KEYS)
 
 
 def test_what_is_shown_can_be_loaded_again(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import yaml
 from aiohttp import web
 
 from flowwatch.alerts import Alert, AlertSettings, due, payload, sent, step
+from flowwatch.alerts_claims import claims_of
 from flowwatch.alerts_text import SUMMARIES
 from flowwatch.metrics import Metrics
 from flowwatch.model import Finding, NodeCoverage, Snapshot, Square
@@ -255,7 +256,7 @@ class Desk:
     async def evaluate(self, *findings: Finding) -> None:
         """One evaluation with everything it sends, to the end."""
         now = time.time()
-        self.active, _ = step(self.active, findings, now, self.settings)
+        self.active, _ = step(self.active, claims_of(findings, self.settings, self.active), now, self.settings)
         told = due(self.active, now, self.settings)
         async with self.notifying() as notifier:
             notifier.enqueue(payload(told, now, self.settings))

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flowwatch import alerts, allowlist, conditions
+from flowwatch.alerts_claims import claims_of
 from flowwatch.decode import Decoder
 from flowwatch.engine import Engine
 from flowwatch.model import Finding
@@ -27,6 +28,7 @@ from tests.support.flowtext import parse as parse_flows
 START = 1_780_000_000.0
 SETTLE = 5.0
 ACTIVE_FOR = 900.0
+ALERTING = alerts.AlertSettings()
 _SECTION = re.compile(r"^-- (?P<name>[a-z]+)(?: from (?P<files>\S+(?: \S+)*?))?(?: \+(?P<at>\d+)s)? --$")
 
 
@@ -95,7 +97,8 @@ def outcomes(path: Path, decoder: Callable[[], Decoder]) -> Iterator[tuple[str, 
             classes.update(counts.classes)
             drops.update(counts.drops)
         findings = engine.current(START + at)
-        active, _ = alerts.step(active, findings, START + at, alerts.AlertSettings())
+        said = claims_of([*findings, *engine.gaps(START + at)], ALERTING, active)
+        active, _ = alerts.step(active, said, START + at, ALERTING)
         actual = {
             "findings": lambda found=findings: [_finding(one) for one in found],
             "classes": lambda: [f"{label} {count}" for label, count in classes.items()],
