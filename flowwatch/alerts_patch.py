@@ -70,6 +70,7 @@ def policy(finding: Finding) -> str:
 
 def _document(finding: Finding, subject: Peer, direction: str, rule: list[str]) -> str:
     first, *rest = rule
+    told = f"{finding.edge}, seen since {clock(finding.first_seen)} UTC"
     lines = [
         "apiVersion: cilium.io/v2",
         "kind: CiliumNetworkPolicy",
@@ -77,7 +78,7 @@ def _document(finding: Finding, subject: Peer, direction: str, rule: list[str]) 
         f"  name: flowwatch-{finding.fingerprint}-{direction}",
         f"  namespace: {_yaml(subject.identity.namespace)}",
         "spec:",
-        f"  description: {json.dumps(f'{finding.edge}, seen since {clock(finding.first_seen)} UTC', ensure_ascii=False)}",
+        f"  description: {json.dumps(told, ensure_ascii=False)}",
         f"  endpointSelector: {{matchLabels: {{{_telling(subject.identity)}}}}}",
         f"  enableDefaultDeny: {{{direction}: false}}",
         f"  {direction}:",

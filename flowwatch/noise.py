@@ -174,7 +174,8 @@ class Noise:
         # At a pod, `host` is the pod's own node: other nodes are `remote-node` there.
         arrives = suspects.side == Side.INGRESS
         is_own: npt.NDArray[np.bool_] = (_at(self._is_host, suspects.client) == 1) & arrives
-        return is_own & (_at(self._is_pod, suspects.server) == 1)
+        is_own &= _at(self._is_pod, suspects.server) == 1
+        return is_own
 
     def _reuses(self, suspects: Suspects) -> npt.NDArray[np.bool_]:
         window = int(self._settings.reuse * _SECOND)

@@ -36,7 +36,7 @@ LAYERS = (
     ("edges, judged", "edges quiet | conditions"),
     ("the stages", "intern parties names | classify shapes noise | judge | coverage | replays | transport | pacing"),
     ("what is said about their outcome", "alerts | metrics metric_table | status"),
-    ("bytes to columns; findings to sentences", "decode.* | render"),
+    ("bytes to columns; findings to sentences", "decode.* | render | runbook"),
     ("what is wrong with a declaration", "lint.*"),
     ("what the user declares and asks", "allowlist.* | config | sql report"),
     ("what network policies mean", "policy.*"),
