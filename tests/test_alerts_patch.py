@@ -1,4 +1,4 @@
-"""The patches in an alert do what they say: pasted, they make the edge declared, and nothing else is isolated by them."""
+"""The patches in an alert do what they say: pasted, they make the edge declared, and they isolate nothing."""
 
 from __future__ import annotations
 
@@ -44,7 +44,10 @@ keys = st.sampled_from(
 def pods(draw: st.DrawFn) -> Peer:
     """A pod with one label at least that people select pods by."""
     namespace, workload = draw(names), draw(names)
-    labels = {**draw(st.dictionaries(keys, values, max_size=3)), draw(st.sampled_from(["app", "k8s-app"])): draw(values)}
+    labels = {
+        **draw(st.dictionaries(keys, values, max_size=3)),
+        draw(st.sampled_from(["app", "k8s-app"])): draw(values),
+    }
     written = [f"k8s:{key}={value}" for key, value in labels.items()]
     written.append(f"k8s:io.kubernetes.pod.namespace={namespace}")
     return Peer(Identity(Kind.POD, "homelab", namespace, tuple(sorted(written))), workload)
