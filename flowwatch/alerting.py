@@ -41,7 +41,8 @@ class Alerting:
             self._watched_since = None
         elif self._watched_since is None:
             self._watched_since = now
-        firing = {key for key, alert in self._active.items() if alert.state is not alerts.State.RESOLVED}
+        resolved = alerts.State.RESOLVED
+        firing = {key: alert.claim for key, alert in self._active.items() if alert.state is not resolved}
         said = claims(snapshot, settings, firing)
         self._active, transitions = alerts.step(self._active, said, now, settings, watched_since=self._watched_since)
         for transition in transitions:

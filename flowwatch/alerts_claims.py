@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from flowwatch import alerts_text
-from flowwatch.alerts_own import OwnClaim, own_claims
+from flowwatch.alerts_own import own_claims
 from flowwatch.alerts_settings import AlertSettings
 from flowwatch.model import Edge, Finding, Side, Snapshot
 
@@ -100,12 +100,16 @@ class RememberedClaim:
         return dict(self.told_annotations)
 
 
-def claims(snapshot: Snapshot, settings: AlertSettings, firing: Collection[str]) -> list[Claim]:
-    """Everything to be alerted about now. `firing` are the fingerprints of the alerts that are pending or
-    firing already: what stands alone stays alone, and what was joined stays joined."""
+def claims(snapshot: Snapshot, settings: AlertSettings, firing: Mapping[str, Claim]) -> list[Claim]:
+    """Everything to be alerted about now. `firing` are the claims of the alerts that are pending or firing
+    already, by fingerprint: what stands alone stays alone, what was joined stays joined, and what a snapshot
+    cannot know yet (which rules are unused, soon after a start) stays claimed."""
     about: list[Claim] = [*claims_of([*snapshot.findings, *snapshot.gaps], settings, firing)]
-    own: Iterable[OwnClaim] = own_claims(snapshot, settings) if settings.own else ()
-    return [*about, *own]
+    if settings.own:
+        about += own_claims(snapshot, settings)
+        if not snapshot.unused_known:
+            about += [claim for claim in firing.values() if claim.name == "FlowwatchAllowlistUnused"]
+    return about
 
 
 def claims_of(findings: Sequence[Finding], settings: AlertSettings, firing: Collection[str] = ()) -> list[FindingClaim]:

@@ -105,7 +105,7 @@ def own_claims(snapshot: Snapshot, settings: AlertSettings) -> Iterator[OwnClaim
     if snapshot.allowlist_error:
         told = f"The allowlist that was read before stays in force. {snapshot.allowlist_error}"
         yield OwnClaim("FlowwatchAllowlistInvalid", cluster, told)
-    if snapshot.unused_rules:
+    if snapshot.unused_known and snapshot.unused_rules:
         yield _unused(snapshot)
     for condition in snapshot.conditions:
         if condition["status"] == "False":

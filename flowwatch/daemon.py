@@ -93,7 +93,8 @@ class Daemon:
         self._store_error = ""
         self._known: set[str] = set()
         self._beat = {"ingest": clock(), "writer": clock()}
-        self._snapshot = self._observe([])
+        # With what was restored, or alerts would be taken for over until the first evaluation.
+        self._snapshot = self._observe(engine.current(clock()))
         self._threads = [
             threading.Thread(target=self._guard, args=(self._ingest,), name="ingest", daemon=True),
             threading.Thread(target=self._guard, args=(self._write,), name="writer", daemon=True),
@@ -233,6 +234,7 @@ class Daemon:
             alerts=dict(self.alert_counts),
             rules=len(engine.rules),
             unused_rules=engine.unused_rules() if may_be_unused else (),
+            unused_known=may_be_unused,
             rows_stored=self._rows_stored,
             pending_rows=engine.pending_rows,
             store_path=str(self.store.path),

@@ -281,6 +281,8 @@ class Snapshot:
     """Alerts by state: pending, firing, resolved."""
     rules: int = 0
     unused_rules: tuple[str, ...] = ()
+    unused_known: bool = False
+    """Whether enough was watched to say which rules are unused."""
     rows_stored: int = 0
     pending_rows: int = 0
     store_path: str = ""

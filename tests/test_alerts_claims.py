@@ -145,7 +145,7 @@ TROUBLES = [
     ("FlowwatchStoreDegraded", {"store_error": "disk full", "pending_rows": 9}, "disk full"),
     ("FlowwatchStoreDegraded", {"pending_rows": 400_000}, "400,000 rows"),
     ("FlowwatchAllowlistInvalid", {"allowlist_error": "a.yaml:3: no such port"}, "a.yaml:3"),
-    ("FlowwatchAllowlistUnused", {"unused_rules": ("a → b:1/TCP",), "rules": 4}, "1 of 4 rules"),
+    ("FlowwatchAllowlistUnused", {"unused_rules": ("a → b:1/TCP",), "unused_known": True, "rules": 4}, "1 of 4 rules"),
     (
         "FlowwatchConditionFailed",
         {
@@ -167,42 +167,55 @@ TROUBLES = [
 @pytest.mark.parametrize(("name", "values", "told"), TROUBLES)
 def test_own_troubles(name: str, values: dict[str, object], told: str) -> None:
     """Each trouble is one claim with stable labels, that waits for `own_for` and says what is wrong."""
-    (claim,) = claims(snapshot(**values), SETTINGS, ())
+    (claim,) = claims(snapshot(**values), SETTINGS, {})
     assert (claim.name, claim.watched) == (name, False)
     labels, annotations = claim.labels(SETTINGS), claim.annotations(SETTINGS)
     assert told in annotations["description"]
     assert annotations["runbook_url"] == f"https://fw.example.org/runbook#{name.lower()}"
     assert labels["severity"] == OWN_SEVERITIES[name]
     assert all([*labels.values(), *annotations.values()])
-    (later,) = claims(replace(snapshot(**values), now=NOON + 99, pending_rows=999_999), SETTINGS, ())[:1]
+    (later,) = claims(replace(snapshot(**values), now=NOON + 99, pending_rows=999_999), SETTINGS, {})[:1]
     assert later.labels(SETTINGS) == labels or name != later.name
 
 
 def test_a_flowwatch_that_is_well_says_nothing_of_itself() -> None:
     """Nor does one that was told to leave that to Prometheus."""
-    assert claims(snapshot(), SETTINGS, ()) == []
-    assert claims(snapshot(stream="waiting", store_error="x"), replace(SETTINGS, own=False), ()) == []
+    assert claims(snapshot(), SETTINGS, {}) == []
+    assert claims(snapshot(stream="waiting", store_error="x"), replace(SETTINGS, own=False), {}) == []
     true = {"type": "T", "status": "True", "reason": "r", "message": "m", "lastTransitionTime": "t"}
-    assert claims(snapshot(conditions=(true, {**true, "status": "Unknown"})), SETTINGS, ()) == []
+    assert claims(snapshot(conditions=(true, {**true, "status": "Unknown"})), SETTINGS, {}) == []
 
 
 def test_a_stream_that_is_down_is_not_told_as_lost_coverage_too() -> None:
     """One trouble, one alert."""
-    (claim,) = claims(snapshot(stream="connecting", coverage=0.0), SETTINGS, ())
+    (claim,) = claims(snapshot(stream="connecting", coverage=0.0), SETTINGS, {})
     assert claim.name == "FlowwatchStreamDown"
 
 
 def test_own_troubles_end_while_nobody_watches() -> None:
     """Whether the store works has nothing to do with the stream: its alert resolves although we are blind."""
     settings = replace(SETTINGS, own_for=0)
-    active, _ = step({}, claims(snapshot(store_error="x"), settings, ()), NOON, settings)
+    active, _ = step({}, claims(snapshot(store_error="x"), settings, {}), NOON, settings)
     _, changes = step(active, [], NOON + 1, settings, watched_since=None)
+    assert [change.reason for change in changes] == [Reason.RESOLVED]
+
+
+def test_what_is_unused_stays_so_until_it_is_known_again() -> None:
+    """Soon after a start nobody can say which rules are unused; the alert that said so is not withdrawn for that."""
+    settings = replace(SETTINGS, own_for=0)
+    said = claims(snapshot(unused_rules=("a → b",), unused_known=True), settings, {})
+    active, _ = step({}, said, NOON, settings)
+    restored = restored_alerts(alert_tables(active.values(), settings)["append_alerts"])
+    firing = {key: alert.claim for key, alert in restored.items()}
+    _, changes = step(restored, claims(snapshot(), settings, firing), NOON + 1, settings)
+    assert changes == []
+    _, changes = step(restored, claims(snapshot(unused_known=True), settings, firing), NOON + 2, settings)
     assert [change.reason for change in changes] == [Reason.RESOLVED]
 
 
 def test_own_troubles_wait() -> None:
     """A relay that restarts is silence: nobody is told before `own_for`."""
-    down = claims(snapshot(stream="connecting"), SETTINGS, ())
+    down = claims(snapshot(stream="connecting"), SETTINGS, {})
     active, _ = step({}, down, NOON, SETTINGS)
     active, _ = step(active, down, NOON + 299, SETTINGS)
     assert [alert.state for alert in active.values()] == [State.PENDING]
@@ -232,7 +245,7 @@ def test_a_restart_neither_forgets_nor_fires_again() -> None:
     """Stored and read back, alerts go on: the same labels, the same times, nothing new to tell."""
     settings = replace(SETTINGS, for_=60)
     findings = [*scan(8), replace(finding("shop/web", "shop/db", Square.BLOCKED), lines=("a", "b"))]
-    said = claims(snapshot(findings=tuple(findings), store_error="x"), settings, ())
+    said = claims(snapshot(findings=tuple(findings), store_error="x"), settings, {})
     active, _ = step({}, said, NOON, settings)
     active, _ = step(active, said[:-1], NOON + 61, settings)
     resolved, _ = step(active, said[1:-1], NOON + 62, settings)

@@ -109,7 +109,7 @@ def outcomes(path: Path, decoder: Callable[[], Decoder]) -> Iterator[tuple[str, 
             engine.coverage.interrupted = not is_up
             watched_since = START + moment if is_up else None
         findings = engine.current(START + at)
-        firing = {key for key, alert in active.items() if alert.state is not alerts.State.RESOLVED}
+        firing = {key: one.claim for key, one in active.items() if one.state is not alerts.State.RESOLVED}
         said = claims(_snapshot(engine, START + at), ALERTING, firing)
         active, _ = alerts.step(active, said, START + at, ALERTING, watched_since=watched_since)
         actual = {
