@@ -359,7 +359,8 @@ async def test_many_alerts_of_every_kind_are_accepted(tmp_path: Path) -> None:
         finding(destination='quote"back\\slash\x1b\n.example.com=203.0.113.7'),
         finding(destination=f"{'long.' * 50}example.com=203.0.113.7"),
     ]
-    async with desk(tmp_path, AlertSettings(external_url="https://flowwatch.example.com/a%20b?c=d")) as here:
+    settings = AlertSettings(external_url="https://flowwatch.example.com/a%20b", group_above=1000)
+    async with desk(tmp_path, settings) as here:
         await here.evaluate(*findings)
         assert (here.count("sent"), here.count("errors")) == (1000, 0)
         assert {alert["labels"]["fingerprint"] for alert in await here.known()} == {one.fingerprint for one in findings}
