@@ -18,6 +18,9 @@ from flowwatch.daemon import Daemon
 from flowwatch.notify import Notifier
 from flowwatch.rows_alerts import alert_tables, restored_alerts
 
+MOST_AT_ONCE = 500
+"""Alerts told in one evaluation; the rest is told in the next ones."""
+
 log = logging.getLogger("flowwatch.alerting")
 
 
@@ -43,19 +46,26 @@ class Alerting:
             self._watched_since = now
         resolved = alerts.State.RESOLVED
         firing = {key: alert.claim for key, alert in self._active.items() if alert.state is not resolved}
-        said = claims(snapshot, settings, firing)
-        self._active, transitions = alerts.step(self._active, said, now, settings, watched_since=self._watched_since)
+        claimed = claims(snapshot, settings, firing)
+        since = self._watched_since
+        self._active, transitions = alerts.step(self._active, claimed, now, settings, watched_since=since)
         for transition in transitions:
             alert = transition.alert
             log.info("alert: name=%s fingerprint=%s reason=%s", alert.name, alert.fingerprint, transition.reason)
-        due = alerts.due(self._active, now, settings)
-        if notifier.newcomers():
-            due = [alert for alert in self._active.values() if alert.state is not alerts.State.PENDING]
-        notifier.enqueue(alerts.payload(due, now, settings))
-        self._active = alerts.sent(self._active, due, now)
+        if notifier.newcomers():  # they have heard of nothing yet
+            self._active = alerts.sent(self._active, self._active.values(), 0.0)
+        # Evidence is written out for those that are told, so a flood is told over a few evaluations.
+        due = alerts.due(self._active, now, settings)[:MOST_AT_ONCE]
+        messages = alerts.payload(due, now, settings)
+        notifier.enqueue(messages)
+        said = {alert.fingerprint: dict(alert.told) for alert in due}
+        is_news = bool(transitions) or not all(said.values())
+        for alert, message in zip(due, messages, strict=True):
+            said[alert.fingerprint] = message["annotations"]  # type: ignore[assignment]  # of the payload
+        self._active = alerts.sent(self._active, due, now, said)
         self._daemon.alert_counts = dict(Counter(str(alert.state) for alert in self._active.values()))
-        if transitions:
-            self._daemon.keep(alert_tables(self._active.values(), settings))
+        if is_news:
+            self._daemon.keep(alert_tables(self._active.values()))
 
 
 def settings_of(config: Config, address: str) -> alerts.AlertSettings:

@@ -11,7 +11,7 @@ beyond what is passed in and returned. What there is to be claimed, and in which
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from flowwatch.alerts_claims import Claim
@@ -86,6 +86,8 @@ class Alert:
     last_seen: float = 0.0
     last_sent: float = 0.0
     kept: Reason | None = None
+    told: Mapping[str, str] = field(default_factory=dict)
+    """The annotations it was last told with; empty before."""
 
     def annotations(self, settings: AlertSettings) -> dict[str, str]:
         """What Alertmanager is told besides the labels; made when it is told, for most evaluations tell nothing."""
@@ -142,10 +144,19 @@ def due(active: Mapping[str, Alert], now: float, settings: AlertSettings) -> lis
     return [alert for alert in active.values() if alert.state is not State.PENDING and _owed(alert, now, settings)]
 
 
-def sent(active: Mapping[str, Alert], told: Iterable[Alert], now: float) -> dict[str, Alert]:
-    """The same alerts, those in `told` marked as handed over."""
-    fingerprints = {alert.fingerprint for alert in told}
-    return {key: replace(alert, last_sent=now) if key in fingerprints else alert for key, alert in active.items()}
+def sent(
+    active: Mapping[str, Alert],
+    told: Iterable[Alert],
+    now: float,
+    annotations: Mapping[str, Mapping[str, str]] | None = None,
+) -> dict[str, Alert]:
+    """The same alerts, those in `told` marked as handed over, with the `annotations` (by fingerprint) they had."""
+    said = annotations or {}
+    after = dict(active)
+    for alert in told:
+        told_with = said.get(alert.fingerprint, alert.told)
+        after[alert.fingerprint] = replace(active[alert.fingerprint], last_sent=now, told=told_with)
+    return after
 
 
 def payload(alerts: Iterable[Alert], now: float, settings: AlertSettings) -> list[dict[str, object]]:

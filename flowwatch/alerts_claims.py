@@ -10,7 +10,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from flowwatch import alerts_text
 from flowwatch.alerts_own import own_claims
@@ -114,52 +114,69 @@ def claims(snapshot: Snapshot, settings: AlertSettings, firing: Mapping[str, Cla
 
 def claims_of(findings: Sequence[Finding], settings: AlertSettings, firing: Collection[str] = ()) -> list[FindingClaim]:
     """The claims that findings make: one each, and one for all beyond `group_above` that share an end."""
-    alarming = _alarming(findings)
-    sharing: Counter[str] = Counter()
-    alone: list[Finding] = []
-    waiting: list[Finding] = []
-    for finding in alarming:
-        (alone if finding.fingerprint in firing else waiting).append(finding)
-    for finding in alone:
-        sharing.update(group for _, group in _groups(finding))
-    joined: dict[str, tuple[str, list[Finding]]] = {}
-    for finding in waiting:
-        group = next(
-            ((end, one) for end, one in _groups(finding) if one in firing or sharing[one] >= settings.group_above),
-            None,
-        )
-        if group is None:
-            alone.append(finding)
-            sharing.update(one for _, one in _groups(finding))
+    sharing: Counter[_Shared] = Counter()
+    alone: list[FindingClaim] = []
+    waiting: list[FindingClaim] = []
+    for claim in _alarming(findings):
+        if claim.fingerprint in firing:
+            alone.append(claim)
+            sharing.update(_ends(claim))
         else:
-            joined.setdefault(group[1], (group[0], []))[1].append(finding)
-    single = [FindingClaim(alerts_text.alert_name(one), one.fingerprint, (one,)) for one in alone]
-    several = [
-        FindingClaim(alerts_text.alert_name(members[0]), group, tuple(members), end)
-        for group, (end, members) in joined.items()
-    ]
-    return single + several
+            waiting.append(claim)
+    joined: dict[_Shared, list[Finding]] = {}
+    fingerprints: dict[_Shared, str] = {}
+    for claim in waiting:
+        for end in _ends(claim):
+            if end not in fingerprints:
+                fingerprints[end] = end.fingerprint
+            if fingerprints[end] in firing or sharing[end] >= settings.group_above:
+                joined.setdefault(end, []).append(claim.findings[0])
+                break
+        else:
+            alone.append(claim)
+            sharing.update(_ends(claim))
+    several = [FindingClaim(end.name, end.fingerprint, tuple(members), end.side) for end, members in joined.items()]
+    return alone + several
 
 
-def _alarming(findings: Sequence[Finding]) -> list[Finding]:
-    """The findings that alert, each edge once, the oldest first."""
+class _Shared(NamedTuple):
+    """An end that claims of one name may share."""
+
+    name: str
+    cluster: str
+    side: str
+    """`source` or `destination`."""
+    what: str
+
+    @property
+    def fingerprint(self) -> str:
+        """Stable over restarts."""
+        return hashlib.sha256("\0".join(("several", *self)).encode()).hexdigest()[:16]
+
+
+def _alarming(findings: Sequence[Finding]) -> list[FindingClaim]:
+    """The claims that findings make each for itself: each edge once, the oldest first."""
     # Both ends of an edge may report it, and then share a fingerprint. One of the two has to speak
     # for the alert, and always the same one: the direction is among the labels.
-    chosen: dict[str, Finding] = {}
+    chosen: dict[str, FindingClaim] = {}
     for finding in findings:
-        if not alerts_text.alert_name(finding):
+        name = alerts_text.alert_name(finding)
+        if not name:
             continue
-        rival = chosen.get(finding.fingerprint)
-        if rival is None or _rank(finding) > _rank(rival):
-            chosen[finding.fingerprint] = finding
+        fingerprint = finding.fingerprint
+        rival = chosen.get(fingerprint)
+        if rival is None or _rank(finding) > _rank(rival.findings[0]):
+            chosen[fingerprint] = FindingClaim(name, fingerprint, (finding,))
     # What is seen as undeclared as well is told once, by the graver name.
-    audited = {_read(one.edge) for one in chosen.values() if one.enforcement}
-    told = [one for one in chosen.values() if one.enforcement or not _is_told(one, audited)]
-    return sorted(told, key=lambda finding: (finding.first_seen, finding.fingerprint))
+    audited = {_read(claim.findings[0].edge) for claim in chosen.values() if claim.findings[0].enforcement}
+    told = [claim for claim in chosen.values() if not _is_told(claim.findings[0], audited)]
+    return sorted(told, key=lambda claim: (claim.findings[0].first_seen, claim.fingerprint))
 
 
 def _is_told(finding: Finding, audited: Collection[tuple[str, str, str]]) -> bool:
-    return finding.square in alerts_text.FORWARDED and _read(finding.edge) in audited
+    if not audited or finding.enforcement or finding.square not in alerts_text.FORWARDED:
+        return False
+    return _read(finding.edge) in audited
 
 
 def _read(edge: Edge) -> tuple[str, str, str]:
@@ -170,12 +187,9 @@ def _rank(finding: Finding) -> tuple[bool, int, float]:
     return (finding.side is Side.EGRESS, finding.connections, finding.last_seen)
 
 
-def _groups(finding: Finding) -> tuple[tuple[str, str], tuple[str, str]]:
-    """The groups that a finding could join, as (the end that is shared, the fingerprint of the group)."""
-    edge, name = finding.edge, alerts_text.alert_name(finding)
-    to = _fingerprint(name, finding.cluster, "destination", f"{edge.destination} {edge.service}")
-    return ("destination", to), ("source", _fingerprint(name, finding.cluster, "source", str(edge.source)))
-
-
-def _fingerprint(*parts: str) -> str:
-    return hashlib.sha256("\0".join(("several", *parts)).encode()).hexdigest()[:16]
+def _ends(claim: FindingClaim) -> tuple[_Shared, _Shared]:
+    """What a claim could be joined with others by, in the order to try."""
+    finding = claim.findings[0]
+    edge, name, cluster = finding.edge, claim.name, finding.cluster
+    to = _Shared(name, cluster, "destination", f"{edge.destination} {edge.service}")
+    return to, _Shared(name, cluster, "source", str(edge.source))

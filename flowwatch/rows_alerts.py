@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 
 import pyarrow as pa
 
-from flowwatch.alerts import Alert, AlertSettings, State
+from flowwatch.alerts import Alert, State
 from flowwatch.alerts_claims import RememberedClaim
 
 _TEXTS = pa.map_(pa.string(), pa.string())
@@ -31,15 +31,16 @@ _SCHEMA = pa.schema(
 )
 
 
-def alert_tables(alerts: Iterable[Alert], settings: AlertSettings) -> dict[str, pa.Table]:
-    """The statements that make the store hold exactly these alerts, each with its table."""
+def alert_tables(alerts: Iterable[Alert]) -> dict[str, pa.Table]:
+    """The statements that make the store hold exactly these alerts, each with its table. Of what an alert says
+    the rows hold what it was last told with."""
     rows = [
         {
             "fingerprint": alert.fingerprint,
             "name": alert.name,
             "state": str(alert.state),
             "labels": list(alert.labels.items()),
-            "annotations": list(alert.annotations(settings).items()),
+            "annotations": list(alert.told.items()),
             "watched": alert.claim.watched,
             "active_since": alert.active_since,
             "fired_at": alert.fired_at,
@@ -74,6 +75,7 @@ def _restored(row: Mapping[str, object]) -> Alert:
         resolved_at=_time(row, "resolved_at"),
         last_seen=_time(row, "last_seen"),
         last_sent=_time(row, "last_sent"),
+        told=annotations,
     )
 
 
