@@ -286,7 +286,7 @@ def _parse_route(text: str) -> str:
     for part in _parse_name(text).split():
         name, equals, value = part.partition("=")
         if not equals or not value:
-            raise UnreadableValue(f"{quote(part)} is not a label and its value", "write team=checkout pager=night")
+            raise UnreadableValue(f"{quote(part)} is not a label and its value")
         _parse_label(name)
     return text
 

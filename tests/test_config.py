@@ -374,6 +374,11 @@ def test_a_configuration_does_not_change() -> None:
          "       1 | hubble: {tls: {ca: c}}\n    set hubble.tls.enabled to true, or to false to say so"),
         ("alerts: {basic_auth: {username: x}}", "flowwatch.yaml:1: alerts.basic_auth.username: needs "
          "alerts.basic_auth.password_file beside it\n       1 | alerts: {basic_auth: {username: x}}"),
+        ("alerts: {routes: {shop: checkout}}", "flowwatch.yaml:1: alerts.routes.shop: 'checkout' is not a label and "
+         "its value\n       1 | alerts: {routes: {shop: checkout}}\n"
+         "    expected labels such as team=checkout pager=night"),
+        ("alerts: {tls: {cert: x}}", "flowwatch.yaml:1: alerts.tls.cert: needs alerts.tls.key beside it\n"
+         "       1 | alerts: {tls: {cert: x}}"),
         ("alerts: {basic_auth: {password_file: x}}", "flowwatch.yaml:1: alerts.basic_auth.password_file: needs "
          "alerts.basic_auth.username beside it\n       1 | alerts: {basic_auth: {password_file: x}}"),
         ("alerts: {bearer_token_file: t, basic_auth: {username: x, password_file: y}}",
