@@ -44,6 +44,8 @@ from flowwatch.transport import carried
 
 Ints = npt.NDArray[np.int64]
 
+MOST_LINES = 200
+"""Flows of a batch that are written out for people; a scan must not slow down what judges it."""
 STAGES = ("decode", "intern", "classify", "judge", "rows")
 
 
@@ -186,6 +188,7 @@ class Engine:
             wanted.tolist(), zip(edges[wanted].tolist(), seen.evidence[wanted].tolist(), strict=True), strict=True
         ):
             groups.setdefault(key, []).append(at)
+        room = MOST_LINES
         for (edge, evidence), members in groups.items():
             flows = rows[members]
             uuids = columns.uuid.take(pa.array(flows[-SAMPLES:])).to_pylist()
@@ -199,7 +202,8 @@ class Engine:
             newest = flows[-SAMPLES:].tolist()
             is_outside = self.edges.edge(edge).destination.identity.kind is Kind.WORLD
             addresses = columns.destination_ip.take(pa.array(newest)).to_pylist() if is_outside else ()
-            lines = [describe(columns, row) for row in newest]
+            lines = [describe(columns, row) for row in newest[: max(room, 0)]]
+            room -= len(lines)
             self.findings.note(edge, Evidence(evidence), uuids, reasons, tuple(policies), lines, addresses)
 
     def _note_stream(self, statuses: list[bytes], losses: list[tuple[str, bytes]], counts: Counts, now: float) -> None:
