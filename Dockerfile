@@ -20,6 +20,7 @@ COPY pyproject.toml README.md ./
 COPY flowwatch flowwatch
 COPY queries queries
 COPY examples examples
+COPY dashboards/README.md dashboards/README.md
 RUN python -m pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
     && python -m pip --python /opt/flowwatch/bin/python install --no-deps --no-index --no-compile dist/flowwatch-*.whl \
     && /opt/flowwatch/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/flowwatch/lib \

@@ -13,13 +13,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from flowwatch import config, metrics, report  # noqa: E402 - the checkout first
+from flowwatch import alerts_table, classify_table, config, metrics, report  # noqa: E402 - the checkout first
 from flowwatch.lint import report as lint  # noqa: E402
 
 TABLES = {
     "configuration": config.reference,
     "metrics": metrics.reference,
     "queries": report.reference,
+    "noise": classify_table.reference,
+    "alerts": alerts_table.reference,
     "lint": lint.reference,
     "lint-unchecked": lint.unchecked,
 }
@@ -27,7 +29,7 @@ TABLES = {
 
 def main() -> None:
     """Rewrite every block whose table is known."""
-    for path in sorted((ROOT / "docs").glob("*.md")):
+    for path in sorted([*(ROOT / "docs").glob("*.md"), ROOT / "dashboards" / "README.md"]):
         text = path.read_text(encoding="utf-8")
         for name, table in TABLES.items():
             block = re.compile(rf"(<!-- generated: {name} -->\n).*?(<!-- /generated -->)", re.DOTALL)

@@ -1,26 +1,37 @@
 """The life of an alert: pending, firing, resolved, forgotten.
 
-`step` takes the alerts that were active and the findings of one evaluation and returns the alerts
+`step` takes the alerts that were active and the claims of one evaluation and returns the alerts
 that are active now, with the reason of every change; `due` names those Alertmanager must hear of,
 `payload` is what it hears. The manners are those of Prometheus' own rules: `for`, `keep_firing_for`,
 repetition while firing, and repetition of what is resolved. Pure: no clock, no network, no state
-beyond what is passed in and returned. The wording is that of `flowwatch.alerts_text`.
+beyond what is passed in and returned. What there is to be claimed, and in which words, is decided in
+`flowwatch.alerts_claims`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from urllib.parse import urlsplit
 
-from flowwatch import alerts_text
-from flowwatch.model import Finding, Side
+from flowwatch.alerts_claims import Claim
+from flowwatch.alerts_settings import LABEL_NAME, AlertSettings
 from flowwatch.words import rfc3339
 
-LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
-"""What every Alertmanager accepts; those before 0.28 refuse anything wider."""
+__all__ = [
+    "LABEL_NAME",
+    "Alert",
+    "AlertSettings",
+    "Claim",
+    "Reason",
+    "State",
+    "Transition",
+    "due",
+    "payload",
+    "sent",
+    "step",
+]
+
 EXPIRY_INTERVALS = 4
 """A firing alert ends by itself after this many intervals without a repetition: flowwatch may die."""
 
@@ -42,58 +53,32 @@ class Reason(StrEnum):
     PENDING_ELAPSED = "pending-elapsed"
     """It has been pending for as long as `for` asks."""
     SEEN_AGAIN = "seen-again"
-    """It was resolved and its finding came back."""
+    """It was resolved and its claim came back."""
     KEPT_FIRING = "kept-firing"
-    """Its finding is gone, but not for as long as `keep_firing_for` asks."""
+    """Its claim is gone, but not for as long as `keep_firing_for` asks."""
     HELD = "held"
-    """Its finding is gone, but we are blind: that proves nothing."""
+    """Its claim is gone, but nobody has watched for long enough: that proves nothing."""
     WITHDRAWN = "withdrawn"
-    """Its finding was gone before anybody was told."""
+    """Its claim was gone before anybody was told."""
     RESOLVED = "resolved"
     FORGOTTEN = "forgotten"
     """It has been resolved for as long as `resolved_retention` asks."""
 
 
 @dataclass(frozen=True, slots=True)
-class AlertSettings:
-    """How alerts behave; spans in seconds. Raises ValueError for what Alertmanager would refuse.
-
-    `labels` are added to every alert and never replace one of its own. `external_url` is where
-    this flowwatch can be reached by people. `runbook_url` is where `dashboards/README.md` can be read.
-    """
-
-    for_: float = 0.0
-    keep_firing_for: float = 0.0
-    resend_interval: float = 60.0
-    resolved_retention: float = 900.0
-    labels: Mapping[str, str] = field(default_factory=dict)
-    external_url: str = ""
-    runbook_url: str = "dashboards/README.md"
-
-    def __post_init__(self) -> None:
-        if self.resend_interval <= 0 or min(self.for_, self.keep_firing_for, self.resolved_retention) < 0:
-            raise ValueError("alerts: spans must not be negative, and resend_interval must be more than 0")
-        for name in self.labels:
-            if not LABEL_NAME.fullmatch(name):
-                raise ValueError(f"alerts.labels: `{name}` is not a label name, expected {LABEL_NAME.pattern}")
-        if self.external_url and not _is_link(self.external_url):
-            raise ValueError("alerts.external_url: expected an absolute http:// or https:// address")
-
-
-@dataclass(frozen=True, slots=True)
 class Alert:
     """One thing Alertmanager knows, or will know, by its `labels`; times are 0 for never.
 
-    `labels` stay as they were when the alert became active, whatever its finding says later: to
-    Alertmanager other labels are another alert. `finding` is the newest. `last_seen` is the last
+    `labels` stay as they were when the alert became active, whatever its claim says later: to
+    Alertmanager other labels are another alert. `claim` is the newest. `last_seen` is the last
     evaluation that had it, `last_sent` the last time the alert was handed to be sent. `kept` says
-    why the alert is still active although its finding is gone.
+    why the alert is still active although its claim is gone.
     """
 
     fingerprint: str
     name: str
     labels: Mapping[str, str]
-    finding: Finding
+    claim: Claim
     state: State
     active_since: float
     fired_at: float = 0.0
@@ -101,10 +86,12 @@ class Alert:
     last_seen: float = 0.0
     last_sent: float = 0.0
     kept: Reason | None = None
+    told: Mapping[str, str] = field(default_factory=dict)
+    """The annotations it was last told with; empty before."""
 
     def annotations(self, settings: AlertSettings) -> dict[str, str]:
         """What Alertmanager is told besides the labels; made when it is told, for most evaluations tell nothing."""
-        return alerts_text.annotations_of(self.finding, settings.runbook_url)
+        return self.claim.annotations(settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,30 +106,31 @@ class Transition:
 
 def step(
     active: Mapping[str, Alert],
-    findings: Sequence[Finding],
+    claims: Sequence[Claim],
     now: float,
     settings: AlertSettings,
     *,
-    blind: bool = False,
+    watched_since: float | None = 0.0,
 ) -> tuple[dict[str, Alert], list[Transition]]:
     """Advance all alerts by one evaluation: (alerts by fingerprint, what changed and why).
 
-    A finding in the list is active, whatever its age; one that left it is over, except while
-    `blind` (no stream, so that its absence proves nothing).
+    A claim in the list holds, whatever its age; one that left it is over, unless nobody could have seen
+    otherwise. `watched_since` is since when the network has been watched without interruption; None: it is
+    not watched now.
     """
     after: dict[str, Alert] = {}
     transitions: list[Transition] = []
-    present = _alarming(findings)
-    for fingerprint, finding in present.items():
+    present = {claim.fingerprint: claim for claim in claims}
+    for fingerprint, claim in present.items():
         before = active.get(fingerprint)
-        alert, reason = _present(before, finding, now, settings)
+        alert, reason = _present(before, claim, now, settings)
         after[fingerprint] = alert
         if reason:
             transitions.append(Transition(alert, reason, before.state if before else None))
     for fingerprint, before in active.items():
         if fingerprint in present:
             continue
-        alert, reason = _absent(before, now, settings, blind)
+        alert, reason = _absent(before, now, settings, _is_unproven(before.claim, now, settings, watched_since))
         if reason not in (Reason.WITHDRAWN, Reason.FORGOTTEN):
             after[fingerprint] = alert
         if reason:
@@ -156,10 +144,19 @@ def due(active: Mapping[str, Alert], now: float, settings: AlertSettings) -> lis
     return [alert for alert in active.values() if alert.state is not State.PENDING and _owed(alert, now, settings)]
 
 
-def sent(active: Mapping[str, Alert], told: Iterable[Alert], now: float) -> dict[str, Alert]:
-    """The same alerts, those in `told` marked as handed over."""
-    fingerprints = {alert.fingerprint for alert in told}
-    return {key: replace(alert, last_sent=now) if key in fingerprints else alert for key, alert in active.items()}
+def sent(
+    active: Mapping[str, Alert],
+    told: Iterable[Alert],
+    now: float,
+    annotations: Mapping[str, Mapping[str, str]] | None = None,
+) -> dict[str, Alert]:
+    """The same alerts, those in `told` marked as handed over, with the `annotations` (by fingerprint) they had."""
+    said = annotations or {}
+    after = dict(active)
+    for alert in told:
+        told_with = said.get(alert.fingerprint, alert.told)
+        after[alert.fingerprint] = replace(active[alert.fingerprint], last_sent=now, told=told_with)
+    return after
 
 
 def payload(alerts: Iterable[Alert], now: float, settings: AlertSettings) -> list[dict[str, object]]:
@@ -167,45 +164,34 @@ def payload(alerts: Iterable[Alert], now: float, settings: AlertSettings) -> lis
     return [_message(alert, now, settings) for alert in alerts if alert.state is not State.PENDING]
 
 
-def _alarming(findings: Sequence[Finding]) -> dict[str, Finding]:
-    # Both ends of an edge may report it, and then share a fingerprint. One of the two has to speak
-    # for the alert, and always the same one: the direction is among the labels.
-    chosen: dict[str, Finding] = {}
-    for finding in findings:
-        if finding.square not in alerts_text.SEVERITIES:
-            continue
-        rival = chosen.get(finding.fingerprint)
-        if rival is None or _rank(finding) > _rank(rival):
-            chosen[finding.fingerprint] = finding
-    return chosen
-
-
-def _rank(finding: Finding) -> tuple[bool, int, float]:
-    return (finding.side is Side.EGRESS, finding.connections, finding.last_seen)
-
-
-def _present(
-    before: Alert | None, finding: Finding, now: float, settings: AlertSettings
-) -> tuple[Alert, Reason | None]:
+def _present(before: Alert | None, claim: Claim, now: float, settings: AlertSettings) -> tuple[Alert, Reason | None]:
     reason: Reason | None = None
     if before is None or before.state is State.RESOLVED:
         reason = Reason.NEW if before is None else Reason.SEEN_AGAIN
-        labels = alerts_text.labels_of(finding, settings.labels)
-        name, fingerprint = labels["alertname"], labels["fingerprint"]
-        alert = Alert(fingerprint, name, labels, finding, State.PENDING, active_since=now, last_seen=now)
+        labels, name = claim.labels(settings), claim.name
+        alert = Alert(claim.fingerprint, name, labels, claim, State.PENDING, active_since=now, last_seen=now)
     else:
-        alert = replace(before, finding=finding, last_seen=now, kept=None)
-    if alert.state is State.PENDING and now - alert.active_since >= settings.for_:
+        alert = replace(before, claim=claim, last_seen=now, kept=None)
+    if alert.state is State.PENDING and now - alert.active_since >= claim.patience(settings):
         alert = replace(alert, state=State.FIRING, fired_at=now)
         reason = reason or Reason.PENDING_ELAPSED
     return alert, reason
 
 
-def _absent(alert: Alert, now: float, settings: AlertSettings, blind: bool) -> tuple[Alert, Reason | None]:
+def _is_unproven(claim: Claim, now: float, settings: AlertSettings, watched_since: float | None) -> bool:
+    """Whether the absence of a claim proves nothing: it may hold, and nobody could have seen it."""
+    if not claim.watched or watched_since is None:
+        return claim.watched
+    # What ended otherwise than by its age was judged anew; that needs no watching.
+    is_aged = now - claim.seen_at >= settings.active_for
+    return is_aged and now - watched_since < settings.active_for
+
+
+def _absent(alert: Alert, now: float, settings: AlertSettings, unproven: bool) -> tuple[Alert, Reason | None]:
     if alert.state is State.RESOLVED:
         return alert, Reason.FORGOTTEN if now - alert.resolved_at >= settings.resolved_retention else None
     kept = None
-    if blind:
+    if unproven:
         kept = Reason.HELD
     elif alert.state is State.PENDING:
         return alert, Reason.WITHDRAWN
@@ -232,10 +218,5 @@ def _message(alert: Alert, now: float, settings: AlertSettings) -> dict[str, obj
         "endsAt": rfc3339(max(ends, alert.fired_at)),
     }
     if settings.external_url:
-        message["generatorURL"] = f"{settings.external_url.rstrip('/')}/#finding/{alert.fingerprint}"
+        message["generatorURL"] = settings.page(alert.fingerprint) if alert.claim.watched else settings.external_url
     return message
-
-
-def _is_link(url: str) -> bool:
-    parts = urlsplit(url)
-    return parts.scheme in ("http", "https") and bool(parts.hostname) and url.isprintable() and " " not in url

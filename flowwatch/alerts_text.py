@@ -1,71 +1,68 @@
-"""What an alert says: its name, its labels, its annotations, and the rule that would end it.
+"""What an alert about edges says: its name, its labels, its annotations.
 
-Pure functions of one finding. Labels identify an alert to Alertmanager and so hold nothing that
-changes from one evaluation to the next; whatever counts or moves is an annotation. How an alert
-lives is decided in `flowwatch.alerts`.
+Pure functions of findings. Labels identify an alert to Alertmanager and so hold nothing that changes from
+one evaluation to the next; whatever counts or moves is an annotation. How an alert lives is decided in
+`flowwatch.alerts`, which findings become alerts in `flowwatch.alerts_claims`.
 """
 
 from __future__ import annotations
 
-import ipaddress
-import json
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from flowwatch.model import Edge, Finding, Identity, Kind, Peer, Protocol, Side, Square
+from flowwatch.alerts_patch import allowlist_line, policy
+from flowwatch.alerts_settings import AlertSettings
+from flowwatch.model import Declared, Enforcement, Finding, Kind, Protocol, Side, Square
 from flowwatch.words import clock, percent, plural, printable
-
-SEVERITIES: Mapping[Square, str] = {
-    Square.BLOCKED: "critical",
-    Square.UNEXPECTED: "warning",
-    Square.DENIED: "info",
-}
-"""The squares that alert, and how urgently."""
 
 SUMMARIES: Mapping[str, str] = {
     "FlowwatchUnexpectedEgress": "A workload reaches something the allowlist does not declare.",
     "FlowwatchUnexpectedIngress": "A workload is reached by something the allowlist does not declare.",
     "FlowwatchDeclaredButDropped": "Declared traffic is dropped by network policy.",
     "FlowwatchDeniedAttempts": "Network policy drops attempts that the allowlist does not declare.",
+    "FlowwatchEnforcementGap": "Traffic that network policy denies is forwarded.",
 }
-"""Every alert name, with the sentence that is its summary."""
+"""Every name of an alert about edges, with the sentence that is its summary."""
 
-TELLING_LABELS = (
-    ("app.kubernetes.io/name", "app.kubernetes.io/component"),
-    ("k8s-app",),
-    ("app",),
-    ("name",),
-    ("run",),
-)
-"""Labels by which people select pods; the first group of which a pod has a label is used."""
+SEVERITIES: Mapping[str, str] = {
+    "FlowwatchUnexpectedEgress": "warning",
+    "FlowwatchUnexpectedIngress": "warning",
+    "FlowwatchDeclaredButDropped": "critical",
+    "FlowwatchDeniedAttempts": "info",
+    "FlowwatchEnforcementGap": "warning",
+}
+"""How urgent each is."""
 
+FORWARDED = (Square.UNEXPECTED, Square.EXPECTED)
+"""The squares of what passes."""
+NAMED = 20
+"""Edges that the annotations of a group spell out; the rest is counted."""
 _ICMP = (Protocol.ICMP, Protocol.ICMPV6)
-_WITH_PORTS = (Protocol.TCP, Protocol.UDP, Protocol.SCTP)
-_DNS_NAME = re.compile(r"[A-Za-z0-9_]([-A-Za-z0-9_.]{0,253}[A-Za-z0-9_])?")
-_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,251}[A-Za-z0-9])?")
-_PLAIN = re.compile(r"(?!(?:y|n|yes|no|on|off|true|false|null)\Z)[a-z][-a-z0-9]*([./][a-z0-9][-a-z0-9]*)*")
-"""What YAML takes for text as it stands, whichever its version."""
 
 
 def alert_name(finding: Finding) -> str:
-    """The name a finding alerts under. An edge whose side is unknown is told from its source's side."""
+    """The name a finding alerts under, empty for one that is as declared. An edge whose side is unknown is
+    told from its source's side."""
+    if finding.enforcement is Enforcement.AUDITED:
+        return "FlowwatchEnforcementGap"
     match finding.square:
         case Square.BLOCKED:
             return "FlowwatchDeclaredButDropped"
         case Square.DENIED:
             return "FlowwatchDeniedAttempts"
-        case _:
+        case Square.UNEXPECTED:
+            judgement = finding.judgement
+            if judgement.declared is Declared.NO and (judgement.denied_by or judgement.isolated_by):
+                return "FlowwatchEnforcementGap"
             return "FlowwatchUnexpectedIngress" if finding.side is Side.INGRESS else "FlowwatchUnexpectedEgress"
+        case _:
+            return ""
 
 
-def labels_of(finding: Finding, more: Mapping[str, str]) -> dict[str, str]:
-    """The labels of a finding's alert, none of them empty. `more` adds to them and replaces none."""
+def labels_of(name: str, finding: Finding, settings: AlertSettings) -> dict[str, str]:
+    """The labels of a finding's alert, none of them empty."""
     edge = finding.edge
     own = {
-        "alertname": alert_name(finding),
-        "severity": SEVERITIES[finding.square],
-        "cluster": finding.cluster,
-        "square": str(finding.square),
+        **_common(name, finding),
         "direction": finding.side.name.lower(),
         "source": str(edge.source),
         "source_namespace": edge.source.identity.namespace,
@@ -76,91 +73,121 @@ def labels_of(finding: Finding, more: Mapping[str, str]) -> dict[str, str]:
         "protocol": edge.protocol.name,
         "fingerprint": finding.fingerprint,
     }
-    return _filled({**more, **_filled(own)})
+    return _filled({**_added(finding, settings), **_filled(own)})
 
 
-def annotations_of(finding: Finding, runbook_url: str) -> dict[str, str]:
-    """The annotations of a finding's alert, none of them empty."""
-    name = alert_name(finding)
+def labels_of_group(
+    name: str, fingerprint: str, first: Finding, shared: str, settings: AlertSettings
+) -> dict[str, str]:
+    """The labels of the alert of many findings that share an end: that end, and nothing of the others."""
+    edge = first.edge
+    own = {**_common(name, first), "shared": shared, "fingerprint": fingerprint}
+    del own["square"]  # of a gap it may differ from one edge to the next
+    if shared == "source":
+        own |= {
+            "source": str(edge.source),
+            "source_namespace": edge.source.identity.namespace,
+            "source_workload": edge.source.workload,
+        }
+    else:
+        own |= {
+            "destination": str(edge.destination),
+            "destination_namespace": edge.destination.identity.namespace,
+            "port": str(edge.port) if edge.port or edge.protocol in _ICMP else "",
+            "protocol": edge.protocol.name,
+        }
+    namespace = own.get("source_namespace") or own.get("destination_namespace") or ""
+    return _filled({**settings.added(namespace, first.judgement.owner), **_filled(own)})
+
+
+def annotations_of(name: str, finding: Finding, settings: AlertSettings) -> dict[str, str]:
+    """The annotations of a finding's alert, none of them empty: everything a person would ask."""
     judgement = finding.judgement
     return _filled(
         {
             "summary": SUMMARIES[name],
             "description": _description(finding),
-            "runbook_url": f"{runbook_url}#{name.lower()}" if runbook_url else "",
+            "addresses": ", ".join(finding.addresses),
+            "since": f"{clock(finding.first_seen)} UTC",
+            "coverage": percent(finding.coverage),
             "reason": judgement.reason,
             "rule": judgement.rule,
             "nearest_rule": judgement.nearest,
+            "owner": judgement.owner,
             "policies": ", ".join(finding.policies),
-            # A blocked edge is declared already; declaring it again would not help.
-            "allowlist_line": "" if finding.square is Square.BLOCKED else allowlist_line(finding),
+            "denied_by": ", ".join(judgement.denied_by or judgement.isolated_by),
+            "drop_reasons": ", ".join(finding.drop_reasons),
+            "allowlist_line": allowlist_line(finding),
+            "network_policy": policy(finding),
+            "flows": "\n".join(finding.lines),
             "samples": " ".join(finding.samples),
+            "page_url": settings.page(finding.fingerprint),
+            "dashboard_url": settings.dashboard(finding.cluster, _namespace(finding)),
+            "runbook_url": settings.runbook(name),
         }
     )
 
 
-def allowlist_line(finding: Finding) -> str:
-    """The allowlist rule that would declare the edge, as one line of YAML to paste under `rules:`; empty
-    where no rule could say it. It means what it says in any allowlist: pods are named by their labels."""
-    edge = finding.edge
-    source, destination, ports = _source(edge.source), _destination(edge.destination), _ports(edge)
-    if not (source and destination and ports):
-        return ""
-    reason = json.dumps(f"seen since {clock(finding.first_seen)} UTC")
-    return f"- {{from: {source}, to: {destination}, ports: {ports}, reason: {reason}}}"
+def annotations_of_group(
+    name: str, findings: Sequence[Finding], shared: str, settings: AlertSettings
+) -> dict[str, str]:
+    """The annotations of the alert of many findings that share an end."""
+    newest = max(findings, key=lambda finding: finding.last_seen)
+    first = min(finding.first_seen for finding in findings)
+    shown, more = findings[:NAMED], len(findings) - NAMED
+    edges = [finding.sentence for finding in shown] + ([f"and {plural(more, 'other')}"] if more > 0 else [])
+    end = newest.edge.source if shared == "source" else f"{newest.edge.destination}:{newest.edge.service}"
+    flows, attempts = sum(one.flows for one in findings), sum(one.connections for one in findings)
+    return _filled(
+        {
+            "summary": SUMMARIES[name],
+            "description": (
+                f"{plural(len(findings), 'further edge')} with the {shared} {end}: {plural(flows, 'flow')} in "
+                f"{plural(attempts, 'connection attempt')} since {clock(first)} UTC, last at "
+                f"{clock(newest.last_seen)} UTC; flowwatch vouches for "
+                f"{percent(min(one.coverage for one in findings))} of what happened in that time."
+            ),
+            "edges": "\n".join(edges),
+            "since": f"{clock(first)} UTC",
+            "coverage": percent(min(one.coverage for one in findings)),
+            "allowlist_line": "\n".join(line for line in map(allowlist_line, shown) if line),
+            "flows": "\n".join(one.lines[-1] for one in shown[:5] if one.lines),
+            "page_url": settings.external_url,
+            "dashboard_url": settings.dashboard(newest.cluster, _namespace(newest)),
+            "runbook_url": settings.runbook(name),
+        }
+    )
+
+
+def _common(name: str, finding: Finding) -> dict[str, str]:
+    return {
+        "alertname": name,
+        "severity": SEVERITIES[name],
+        "cluster": finding.cluster,
+        "square": str(finding.square),
+    }
+
+
+def _added(finding: Finding, settings: AlertSettings) -> dict[str, str]:
+    return settings.added(_namespace(finding), finding.judgement.owner)
+
+
+def _namespace(finding: Finding) -> str:
+    """The namespace of whoever can do something about it."""
+    ends = [finding.edge.source, finding.edge.destination]
+    if finding.side is Side.INGRESS:
+        ends.reverse()
+    return next((end.identity.namespace for end in ends if end.identity.kind is Kind.POD), "")
 
 
 def _description(finding: Finding) -> str:
     seen = f"{plural(finding.flows, 'flow')} in {plural(finding.connections, 'connection attempt')}"
     since = f"since {clock(finding.first_seen)} UTC, last at {clock(finding.last_seen)} UTC"
     coverage = f"flowwatch vouches for {percent(finding.coverage)} of what happened in that time"
-    samples = f" Sample flows: {', '.join(finding.samples)}." if finding.samples else ""
-    return f"{finding.sentence}. {seen} {since}; {coverage}.{samples}"
+    return f"{finding.sentence}. {seen} {since}; {coverage}."
 
 
 def _filled(texts: Mapping[str, str]) -> dict[str, str]:
-    return {name: printable(text) for name, text in texts.items() if text}
-
-
-def _ports(edge: Edge) -> str:
-    if edge.protocol in _ICMP or (edge.protocol in _WITH_PORTS and edge.port):
-        return edge.service
-    return ""
-
-
-def _destination(peer: Peer) -> str:
-    # A name as it was looked up could be a pattern, and declare more than was seen.
-    if peer.identity.kind is Kind.WORLD and peer.names and _DNS_NAME.fullmatch(peer.names[0]):
-        return f"{{fqdn: [{_yaml(peer.names[0])}]}}"
-    return _source(peer)
-
-
-def _source(peer: Peer) -> str:
-    match peer.identity.kind:
-        case Kind.POD:
-            return _pods(peer.identity) or (
-                _yaml(f"{peer.identity.namespace}/{peer.workload}") if _NAME.fullmatch(peer.workload) else ""
-            )
-        case Kind.WORLD if peer.ip:
-            try:
-                return f'{{cidr: ["{ipaddress.ip_network(peer.ip)}"]}}'
-            except ValueError:
-                return ""
-        case Kind.UNKNOWN:
-            return ""
-        case kind:
-            return str(kind)
-
-
-def _pods(identity: Identity) -> str:
-    known = dict(label.removeprefix("k8s:").split("=", 1) for label in identity.labels if "=" in label)
-    for group in TELLING_LABELS:
-        telling = ", ".join(f"{_yaml(key)}: {_yaml(known[key])}" for key in group if known.get(key))
-        if telling:
-            return f"{{namespace: {_yaml(identity.namespace)}, labels: {{{telling}}}}}"
-    return ""
-
-
-def _yaml(text: str) -> str:
-    # JSON's strings are YAML's too, and never run over the end of a line.
-    return text if _PLAIN.fullmatch(text) else json.dumps(text)
+    """Those that say something, made safe to print line by line."""
+    lines = {name: "\n".join(map(printable, text.split("\n"))) for name, text in texts.items() if text}
+    return {name: text.rstrip("\n") for name, text in lines.items()}

@@ -10,11 +10,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from flowwatch.codes import NOISE, FlowClass
 from flowwatch.config import Config
 from flowwatch.daemon import Daemon
 from flowwatch.declared import DeclaredFiles
 from flowwatch.engine import Engine
 from flowwatch.model import Snapshot
+from flowwatch.noise import NoiseSettings
 from flowwatch.receive import Receiver
 from flowwatch.receive.sources import receiver_for
 from flowwatch.service import Service
@@ -40,6 +42,7 @@ def running(
             allowlist=allowlist,
             settle=config.judge.settle,
             active_for=config.judge.active_for,
+            noise=noise_settings(config),
         )
         engine.restore(restored, now)
         # A stream that is opened again asks for what it missed; the engine leaves out what it had.
@@ -53,6 +56,15 @@ def running(
                 daemon.stop()
     finally:
         store.close()
+
+
+def noise_settings(config: Config) -> NoiseSettings:
+    """What is noise, by a configuration."""
+    judge = config.judge
+    judged = {one for one in NOISE if one.label in judge.not_noise}
+    if not config.policy.allow_localhost:  # then policy does decide about a pod's own node
+        judged.add(FlowClass.KUBELET_PROBE)
+    return NoiseSettings(judge.start_window, judge.rollout_window, judged=frozenset(judged))
 
 
 def watch(

@@ -54,29 +54,36 @@ class Decision:
     opens: bool = False
 
 
-def decide(shape: Shape) -> Decision:  # noqa: PLR0911, PLR0912 - trap by trap, in the order they must be asked
-    """Say what a flow of this shape is. The order of the questions is the meaning."""
+NOTHING: frozenset[FlowClass] = frozenset()
+
+
+def decide(  # noqa: PLR0911, PLR0912 - trap by trap, in the order they must be asked
+    shape: Shape, judged: frozenset[FlowClass] = NOTHING
+) -> Decision:
+    """Say what a flow of this shape is. The order of the questions is the meaning. Flows of the classes in
+    `judged` (of `codes.NOISE`) are no noise, but taken for what they would be without that class."""
     if shape.event in (Event.DEBUG, Event.CAPTURE):
         return Decision(FlowClass.DEBUG)
     # Socket events carry service addresses and no packet; TRACED and TRANSLATED are nothing else.
     if shape.event == Event.SOCKET or shape.verdict in (Verdict.TRACED, Verdict.TRANSLATED):
         return Decision(FlowClass.SOCKET)
-    if shape.health:
+    if shape.health and FlowClass.HEALTH not in judged:
         return Decision(FlowClass.HEALTH)
-    if shape.icmp is Icmp.NEIGHBOUR:
+    if shape.icmp is Icmp.NEIGHBOUR and FlowClass.NEIGHBOUR not in judged:
         return Decision(FlowClass.NEIGHBOUR)
-    if shape.icmp is Icmp.ERROR or shape.trace_reason == TraceReason.RELATED:
+    is_error = shape.icmp is Icmp.ERROR or shape.trace_reason == TraceReason.RELATED
+    if is_error and FlowClass.ICMP_ERROR not in judged:
         return Decision(FlowClass.ICMP_ERROR, _side(shape))
     if shape.event == Event.L7:
         return _decide_l7(shape)
     if shape.reply is Reply.YES:
         return Decision(FlowClass.REPLY, _side(shape), swapped=True)
-    if shape.same_endpoint:
+    if shape.same_endpoint and FlowClass.SELF not in judged:
         return Decision(FlowClass.SELF)
-    if shape.stale_identity:
+    if shape.stale_identity and FlowClass.STALE_IDENTITY not in judged:
         return Decision(FlowClass.STALE_IDENTITY, _side(shape))
     if shape.verdict == Verdict.DROPPED:
-        return _decide_drop(shape)
+        return _decide_drop(shape, judged)
     if shape.verdict == Verdict.AUDIT:
         return Decision(FlowClass.AUDITED, _side(shape), Evidence.AUDITED, opens=True)
     if shape.verdict in (Verdict.FORWARDED, Verdict.REDIRECTED):
@@ -98,15 +105,16 @@ def _decide_l7(shape: Shape) -> Decision:
     return Decision(FlowClass.L7_REQUEST, side)
 
 
-def _decide_drop(shape: Shape) -> Decision:
+def _decide_drop(shape: Shape, judged: frozenset[FlowClass]) -> Decision:
     if shape.drop is Drop.HANDLED:
         return Decision(FlowClass.HANDLED, _side(shape))
-    if shape.drop is not Drop.POLICY:
+    if shape.drop is not Drop.POLICY and FlowClass.INFRA_DROP not in judged:
         return Decision(FlowClass.INFRA_DROP, _side(shape))
     # Drops never say whether they are replies. A packet from a service's port to an ephemeral one
     # that does not open a connection is a reply the datapath no longer recognises; its direction
     # was computed as if it opened one, so it would accuse the server of attacking its client.
-    if shape.ports is Ports.BACKWARD and shape.flags is not Flags.SYN:
+    is_backward = shape.ports is Ports.BACKWARD and shape.flags is not Flags.SYN
+    if is_backward and FlowClass.STALE_REPLY not in judged:
         return Decision(FlowClass.STALE_REPLY, _other(_side(shape)), swapped=True)
     return Decision(FlowClass.DENIED, _side(shape), Evidence.DROPPED, opens=True)
 

@@ -21,7 +21,7 @@ import click
 import pyarrow.parquet as pq
 from rich.console import Console
 
-from flowwatch import __version__, cli_allowlist, config, render, report
+from flowwatch import __version__, cli_alerts, cli_allowlist, config, render, report
 from flowwatch.assemble import running, watch
 from flowwatch.cli_coverage import coverage
 from flowwatch.cli_export import export_command
@@ -209,7 +209,7 @@ def config_show(path: Path | None) -> None:
     click.echo(config.show(config.load(path, os.environ)).rstrip("\n"))
 
 
-for _command in (cli_allowlist.allowlist, coverage, export_command, replay, simulate):
+for _command in (cli_alerts.alerts, cli_allowlist.allowlist, coverage, export_command, replay, simulate):
     cli.add_command(_command)
 
 

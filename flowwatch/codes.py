@@ -56,11 +56,35 @@ class FlowClass(IntEnum):
     DEBUG = 20
     STALE_IDENTITY = 21
     """A pod's address carried the identity of the world: a node's address cache lagged behind."""
+    KUBELET_PROBE = 22
+    """A pod's own node reached it, and nothing declares that."""
+    IDENTITY_RACE = 23
+    """A declared path was dropped just after a pod of it had started."""
+    ROLLOUT = 24
+    """A connection of a declared path was cut off while a workload was rolled out."""
+    IP_REUSE = 25
+    """An address was meant for the pod that had it a moment ago."""
 
     @property
     def label(self) -> str:
         """The name as a metric label and table value: `stale-reply`."""
         return self.name.lower().replace("_", "-")
+
+
+NOISE = (
+    FlowClass.STALE_REPLY,
+    FlowClass.INFRA_DROP,
+    FlowClass.ICMP_ERROR,
+    FlowClass.NEIGHBOUR,
+    FlowClass.HEALTH,
+    FlowClass.SELF,
+    FlowClass.STALE_IDENTITY,
+    FlowClass.KUBELET_PROBE,
+    FlowClass.IDENTITY_RACE,
+    FlowClass.ROLLOUT,
+    FlowClass.IP_REUSE,
+)
+"""The classes that can be switched off, so that their flows are judged like any other."""
 
 
 class Evidence(IntEnum):

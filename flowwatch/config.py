@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
+from flowwatch.codes import NOISE
 from flowwatch.config_keys import Key, build, keys_of
 from flowwatch.config_read import CONFIG_VARIABLE, Origin, Reading, read_environment, read_file
 from flowwatch.config_show import render_reference, render_values
@@ -29,11 +30,12 @@ from flowwatch.config_sources import (
 )
 from flowwatch.config_values import (
     ADDRESS,
+    ALERTMANAGER,
     LABEL,
     NAME,
     OPTIONAL_URL,
     RATIO,
-    URL,
+    ROUTE,
     choice,
     count,
     duration,
@@ -45,7 +47,8 @@ from flowwatch.errors import ConfigError, Problem
 
 Name = Annotated[str, NAME]
 Address = Annotated[str, ADDRESS]
-Url = Annotated[str, URL]
+Alertmanager = Annotated[str, ALERTMANAGER]
+Route = Annotated[str, ROUTE]
 OptionalUrl = Annotated[str, OPTIONAL_URL]
 LabelName = Annotated[str, LABEL]
 Ratio = Annotated[float, RATIO]
@@ -89,6 +92,12 @@ class JudgeSettings:
     min_coverage: Ratio = 0.99
     """The share of what happened that must have reached us before absence means anything; below it
     nothing is called unused."""
+    start_window: Seconds = 30.0
+    """How long after a pod was first heard of a drop of declared traffic is taken for an identity race."""
+    rollout_window: Seconds = 120.0
+    """How long after a workload's newest pod was first heard of the connections to its old ones may still be cut."""
+    not_noise: tuple[Annotated[str, choice(*(one.label for one in NOISE))], ...] = ()
+    """Classes of noise that are switched off: their flows are judged like any other. `docs/noise.md` explains each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +137,30 @@ class BasicAuthSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class AlertmanagerTLSSettings:
+    """For Alertmanagers with an https:// address. The files are read again when they change."""
+
+    ca: OptionalFile = None
+    """PEM file with the certificate authorities to trust; without it, those of the system."""
+    cert: OptionalFile = None
+    """PEM file with the certificate to identify with, for an Alertmanager that asks for one (mutual TLS)."""
+    key: OptionalFile = None
+    """PEM file with the private key of `cert`."""
+    server_name: Text = ""
+    """The name that the certificate must carry, where it is not the host of the address."""
+
+
+@dataclass(frozen=True, slots=True)
 class AlertSettings:
     """Who is told about findings."""
 
-    alertmanagers: tuple[Url, ...] = ()
+    alertmanagers: tuple[Alertmanager, ...] = ()
     """The Alertmanagers to push to, each of them by its base URL: all members of a cluster, not a
-    load balancer in front of it. Without any, alerts are only shown."""
+    load balancer in front of it. `dns+http://alertmanager-operated.monitoring:9093` stands for every address
+    that the name has, as that of a headless service. Without any, alerts are only shown."""
+    resolve_interval: PositiveSeconds = 30.0
+    """How often the names of `dns+` addresses are looked up again."""
+    tls: AlertmanagerTLSSettings = field(default_factory=AlertmanagerTLSSettings)
     for_: Seconds = 0.0
     """A finding must last this long before its alert fires."""
     keep_firing_for: Seconds = 0.0
@@ -144,8 +171,23 @@ class AlertSettings:
     """Resolved alerts are repeated for this long, in case the first message was lost."""
     labels: Mapping[LabelName, Text] = field(default_factory=dict)
     """Labels added to every alert, to route them by."""
+    routes: Mapping[Name, Route] = field(default_factory=dict)
+    """Labels added to the alerts of whoever can do something about them: from the name of a namespace
+    (`shop`, `shop-*`), or of the owner of the rule concerned (`owner:payments`), to labels such as
+    `team=checkout pager=night`."""
+    group_above: Annotated[int, count(minimum=1)] = 5
+    """How many alerts of one kind about one source, or one destination, stand alone; all further ones are one."""
+    own: Switch = True
+    """Alert about flowwatch itself: its stream, coverage, store and allowlist, and failed conditions. Switch it off
+    where Prometheus has the rules of `dashboards/alerts.yaml` for the same, or people are told twice."""
+    own_for: Seconds = 300.0
+    """How long a trouble of flowwatch itself must last before its alert fires."""
     external_url: OptionalUrl = ""
     """Where people reach flowwatch's own page; alerts link to it."""
+    runbook_url: OptionalUrl = ""
+    """Where people can read the runbook, `dashboards/README.md`; empty: flowwatch serves it, below `external_url`."""
+    grafana_url: OptionalUrl = ""
+    """Where Grafana has flowwatch's dashboards; alerts link to them."""
     timeout: PositiveSeconds = 10.0
     """How long one push to one Alertmanager may take."""
     basic_auth: BasicAuthSettings = field(default_factory=BasicAuthSettings)
@@ -290,6 +332,10 @@ def _contradictions(config: Config) -> Iterator[tuple[Problem, tuple[str, ...]]]
         blamed = next((name for name in names if name in config.origins), names[0])
         hours, minutes = format_duration(store.retention_hours), format_duration(store.retention_minutes)
         yield problem(blamed, f"retention_hours ({hours}) is shorter than retention_minutes ({minutes})"), names
+    for given, missing in (("cert", "key"), ("key", "cert")):
+        if getattr(alerts.tls, given) and not getattr(alerts.tls, missing):
+            names = (f"alerts.tls.{given}", f"alerts.tls.{missing}")
+            yield problem(names[0], f"needs {names[1]} beside it"), names
     basic, password = "alerts.basic_auth.username", "alerts.basic_auth.password_file"
     if alerts.basic_auth.username and not alerts.basic_auth.password_file:
         yield problem(basic, f"needs {password} beside it"), (basic, password)

@@ -277,6 +277,20 @@ def _parse_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def _parse_alertmanager(text: str) -> str:
+    discovered = text.startswith("dns+")
+    return f"{'dns+' if discovered else ''}{_parse_url(text.removeprefix('dns+'))}"
+
+
+def _parse_route(text: str) -> str:
+    for part in _parse_name(text).split():
+        name, equals, value = part.partition("=")
+        if not equals or not value:
+            raise UnreadableValue(f"{quote(part)} is not a label and its value")
+        _parse_label(name)
+    return text
+
+
 def _parse_optional_url(text: str) -> str:
     return _parse_url(text) if text else ""
 
@@ -321,4 +335,6 @@ OPTIONAL_PATH = Kind("path", "the path of a file, or nothing", _parse_optional_p
 ADDRESS = Kind("host:port", "an address such as 127.0.0.1:9950 or [::1]:9950", _parse_address)
 SERVER = Kind("host:port", "an address such as hubble-relay.kube-system.svc:80 or unix:/path", _parse_server)
 URL = Kind("URL", "a URL such as http://alertmanager:9093", _parse_url)
+ALERTMANAGER = Kind("URL", "a URL such as http://alertmanager:9093", _parse_alertmanager)
+ROUTE = Kind("labels", "labels such as team=checkout pager=night", _parse_route)
 OPTIONAL_URL = Kind("URL", "a URL such as https://flowwatch.example.org, or nothing", _parse_optional_url)

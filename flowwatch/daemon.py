@@ -32,7 +32,7 @@ from flowwatch.model import Finding, Snapshot
 from flowwatch.pacing import Evaluation, Pacer
 from flowwatch.receive import Receiver
 from flowwatch.store import Store
-from flowwatch.writer import Writer
+from flowwatch.writer import Tables, Writer
 
 log = logging.getLogger("flowwatch.daemon")
 
@@ -68,7 +68,7 @@ class Daemon:
         self.metrics.expect_classes(flow_class.label for flow_class in FlowClass)
         self.metrics.allowlist_loaded(clock())
         pushes = bool(config.alerts.alertmanagers)
-        self.metrics.pushes(edges=pushes, itself=pushes and getattr(config.alerts, "own", False))
+        self.metrics.pushes(edges=pushes, itself=pushes and config.alerts.own)
         self.ended = threading.Event()
         """Set when the source has ended by itself or a thread died."""
         self.failure: BaseException | None = None
@@ -87,11 +87,13 @@ class Daemon:
         self._classes: Counter[str] = Counter()
         self._lost: Counter[str] = Counter()
         self._rates: deque[tuple[float, int]] = deque()
+        self._kept: deque[Tables] = deque(maxlen=1)
         self._writer = Writer(store, config.store, self.metrics, clock)
         self._generation = self._writer.generation
         self._known: set[str] = set()
         self._beat = clock()
-        self._snapshot = self._observe([])
+        # With what was restored, or alerts would be taken for over until the first evaluation.
+        self._snapshot = self._observe(engine.current(clock()))
         self._threads = [
             threading.Thread(target=self._guard, args=(self._ingest,), name="ingest", daemon=True),
             threading.Thread(target=self._guard, args=(self._writer.run,), name="writer", daemon=True),
@@ -118,6 +120,10 @@ class Daemon:
         end = time.monotonic() + deadline
         for thread in self._threads:
             thread.join(max(end - time.monotonic(), 0.1))
+
+    def keep(self, tables: Tables) -> None:
+        """Let the next commit run these statements as well, instead of any given before. From any one thread."""
+        self._kept.append(tables)
 
     # ── the ingest thread ────────────────────────────────────────────────────────────────────────
 
@@ -176,7 +182,8 @@ class Daemon:
         if generation != self._generation:
             self._generation = generation
             self._engine.renew()
-        self._writer.put(self._engine.drain(now, self._snapshot.findings, last=last), generation)
+        tables = self._engine.drain(now, self._snapshot.findings, last=last)
+        self._writer.put(tables | self._kept.pop() if self._kept else tables, generation)
 
     def _reload(self, now: float) -> None:
         """Take a changed allowlist into force; a broken one leaves the last good one there."""
@@ -233,12 +240,14 @@ class Daemon:
             coverage=engine.coverage.share(watched_since, now),
             watched_since=watched_since,
             min_coverage=judge.min_coverage,
-            gaps=engine.coverage.gaps,
+            coverage_gaps=engine.coverage.gaps,
             lost_false=engine.coverage.lost_false,
             findings=tuple(findings),
+            gaps=tuple(engine.gaps(now)),
             alerts=dict(self.alert_counts),
             rules=len(engine.rules),
             unused_rules=engine.unused_rules() if may_be_unused else (),
+            unused_known=may_be_unused,
             rows_stored=self._writer.rows_stored,
             pending_rows=engine.pending_rows + self._writer.pending_rows,
             store_path=str(self.store.path),

@@ -132,8 +132,11 @@ class Edges:
         self.client, self.server = GrowingInts(), GrowingInts()
         self.protocol, self.port = GrowingInts(), GrowingInts()
         self.server_is_pod, self.declared, self.rule = GrowingInts(), GrowingInts(), GrowingInts(-1)
-        self.first_seen, self.first_forwarded, self.first_dropped = GrowingInts(), GrowingInts(), GrowingInts()
-        self.last_forwarded, self.last_dropped = GrowingInts(), GrowingInts()
+        self.first_seen = GrowingInts()
+        self.times = {evidence: (GrowingInts(), GrowingInts()) for evidence in PROOFS}
+        """When each edge was first and last seen so; nanoseconds, 0 for never."""
+        self.first_forwarded, self.last_forwarded = self.times[Evidence.FORWARDED]
+        self.first_dropped, self.last_dropped = self.times[Evidence.DROPPED]
         self.flows: dict[tuple[Evidence, Side], GrowingInts] = {
             (evidence, side): GrowingInts() for evidence in PROOFS for side in Side
         }
@@ -172,12 +175,11 @@ class Edges:
         return edges, self._count(numbers, inverse, attempts, seen), attempts
 
     def _advance_times(self, numbers: Ints, inverse: Ints, seen: Observations) -> None:
-        columns = (
-            (Evidence.FORWARDED, self.first_forwarded, self.last_forwarded),
-            (Evidence.DROPPED, self.first_dropped, self.last_dropped),
-        )
-        for evidence, first, last in columns:
+        for evidence in PROOFS:
+            first, last = self.times[evidence]
             rows = seen.evidence == evidence
+            if not rows.any():
+                continue
             newest = np.zeros(len(numbers), dtype=np.int64)
             np.maximum.at(newest, inverse[rows], seen.time[rows])
             last.values[numbers] = np.maximum(last.values[numbers], newest)
@@ -242,6 +244,10 @@ class Edges:
             Protocol(int(self.protocol.values[number])),
             int(self.port.values[number]),
         )
+
+    def knows(self, client: int, server: int, protocol: int, port: int) -> bool:
+        """Whether an edge was ever seen; the ends are party numbers."""
+        return _key(client, server, protocol, port) in self._numbers
 
     def judgement(self, number: int) -> Judgement:
         """What the allowlist said of an edge."""
@@ -334,11 +340,7 @@ class Edges:
         key = Evidence(evidence), Side(side)
         for columns, count in ((self.flows, flows), (self.verdicts, verdicts), (self.openings, openings)):
             columns[key].values[edge] += count
-        if key[0] is Evidence.AUDITED:
-            return
-        is_drop = key[0] is Evidence.DROPPED
-        first = (self.first_dropped if is_drop else self.first_forwarded).values
-        last = (self.last_dropped if is_drop else self.last_forwarded).values
+        first, last = (column.values for column in self.times[key[0]])
         first[edge] = min(first[edge] or first_time, first_time)
         last[edge] = max(last[edge], last_time)
 
@@ -372,7 +374,7 @@ class Edges:
     def _counters(self) -> list[GrowingInts]:
         counts = [*self.flows.values(), *self.verdicts.values(), *self.openings.values()]
         carried = list(self.carried.values())
-        times = [self.first_forwarded, self.last_forwarded, self.first_dropped, self.last_dropped]
+        times = [column for pair in self.times.values() for column in pair]
         return [*times, *carried, *counts]
 
 

@@ -24,7 +24,9 @@ from flowwatch.edges import Allowlist, Edges, NoAllowlist, Observations
 from flowwatch.findings import SAMPLES, Findings
 from flowwatch.intern import Interned, Interner
 from flowwatch.judge import DeclaredCode
-from flowwatch.model import Finding, Side
+from flowwatch.model import Finding, Kind, Side
+from flowwatch.noise import NoiseSettings
+from flowwatch.quiet import Quiet
 from flowwatch.receive import Batch
 from flowwatch.rows import (
     activity_rows,
@@ -37,6 +39,7 @@ from flowwatch.rows import (
     news_rows,
     rule_rows,
 )
+from flowwatch.sample_lines import describe
 from flowwatch.shapes import Classes, Classifier, Flows
 from flowwatch.stream_rows import Restored, stream_rows
 from flowwatch.transport import carried
@@ -45,6 +48,8 @@ Ints = npt.NDArray[np.int64]
 
 EVIDENCE_BATCHES = 64
 """So many batches of samples are thinned out to the newest, when nobody drains them."""
+MOST_LINES = 200
+"""Flows of a batch that are written out for people; a scan must not slow down what judges it."""
 STAGES = ("decode", "intern", "classify", "judge", "rows")
 
 
@@ -60,6 +65,7 @@ class Engine:
         settle: float = 5.0,
         active_for: float = 900.0,
         decoder: Decoder | None = None,
+        noise: NoiseSettings = NoiseSettings(),  # noqa: B008 - immutable
     ) -> None:
         """`clusters` names them all where flows come from several."""
         self._allowlist = allowlist or NoAllowlist()
@@ -68,9 +74,10 @@ class Engine:
         self.interner = Interner(self._allowlist.address_class, clusters)
         self.arrivals = Arrivals(decoder or best_decoder(), self.interner.node)
         self.edges = Edges(self.interner, self._allowlist)
+        self._quiet = Quiet(noise, self.interner, self.edges)
         self.findings = Findings(self.edges, cluster, settle, active_for, clusters)
         self._cluster, self._active_for = cluster, active_for
-        self._classifier = Classifier()
+        self._classifier = Classifier(noise.judged)
         self.rules = self._allowlist.rules
         self._rules_pending = True
         self._all_edges_pending = False
@@ -111,8 +118,13 @@ class Engine:
         edge = np.full(len(columns), -1, dtype=np.int64)
         self.interner.learn_names(columns, client)
         evident = np.flatnonzero(classes.evidence)
+        self._quiet.learn(columns, interned, client, server)
         if len(evident):
-            edge[evident] = self._observe(columns, interned, classes, client, server, evident, counts, now)
+            parties = self.interner.parties_of(columns, client, server, classes.swapped)
+            peers = client, server
+            evident = self._quiet.leave(columns, classes, peers, parties, evident, self._allowlist, now)
+            if len(evident):
+                edge[evident] = self._observe(columns, interned, classes, peers, parties, evident, counts, now)
         watch.lap("judge")
         self._flow_rows.append(flow_rows(columns, interned, classes, client, server, edge))
         self._keep_proof(columns)
@@ -121,10 +133,10 @@ class Engine:
         watch.lap("rows")
 
     def _observe(
-        self, columns: Columns, interned: Interned, classes: Classes, client: Ints, server: Ints, rows: Ints,
-        counts: Counts, now: float,
+        self, columns: Columns, interned: Interned, classes: Classes, peers: tuple[Ints, Ints],
+        parties: tuple[Ints, Ints], rows: Ints, counts: Counts, now: float,
     ) -> Ints:  # fmt: skip
-        clients, servers = self.interner.parties_of(columns, client, server, classes.swapped)
+        (client, server), (clients, servers) = peers, parties
         source_port = np.where(classes.swapped, columns.destination_port, columns.source_port)
         server_port = np.where(classes.swapped, columns.source_port, columns.destination_port)
         seen = Observations(
@@ -164,7 +176,11 @@ class Engine:
         declared = self.edges.declared.values[edges]
         dropped = seen.evidence == Evidence.DROPPED
         passed = seen.evidence == Evidence.FORWARDED
-        wanted = np.flatnonzero(dropped | (((declared == DeclaredCode.NO) | self.edges.asks(edges)) & passed))
+        wanted = np.flatnonzero(
+            (seen.evidence == Evidence.AUDITED)
+            | dropped
+            | (((declared == DeclaredCode.NO) | self.edges.asks(edges)) & passed)
+        )
         if not len(wanted):
             return
         groups: dict[tuple[int, int], list[int]] = {}
@@ -172,6 +188,7 @@ class Engine:
             wanted.tolist(), zip(edges[wanted].tolist(), seen.evidence[wanted].tolist(), strict=True), strict=True
         ):
             groups.setdefault(key, []).append(at)
+        room = MOST_LINES
         for (edge, evidence), members in groups.items():
             flows = rows[members]
             self._proof += [(int(row), evidence) for row in flows[-SAMPLES:]]
@@ -181,9 +198,14 @@ class Engine:
                 if evidence == Evidence.DROPPED
                 else set()
             )
-            sets = interned.denied_by if evidence == Evidence.DROPPED else interned.allowed_by
+            sets = interned.allowed_by if evidence == Evidence.FORWARDED else interned.denied_by
             policies = {name for number in set(sets[flows].tolist()) for name in self.interner.policies[number]}
-            self.findings.note(edge, Evidence(evidence), uuids, reasons, tuple(policies))
+            newest = flows[-SAMPLES:].tolist()
+            is_outside = self.edges.edge(edge).destination.identity.kind is Kind.WORLD
+            addresses = columns.destination_ip.take(pa.array(newest)).to_pylist() if is_outside else ()
+            lines = [describe(columns, row) for row in newest[: max(room, 0)]]
+            room -= len(lines)
+            self.findings.note(edge, Evidence(evidence), uuids, reasons, tuple(policies), lines, addresses)
 
     def _keep_proof(self, columns: Columns) -> None:
         """Keep the rows of the flows that were noted as samples, of each finding the newest."""
@@ -228,6 +250,10 @@ class Engine:
             return known[minute]
 
         return share
+
+    def gaps(self, now: float) -> list[Finding]:
+        """What passes at `now` only because of audit mode."""
+        return self.findings.gaps(now, self._share_since(now))
 
     def unused_rules(self) -> tuple[str, ...]:
         """Titles of the rules that no edge has used so far."""

@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from flowwatch.codes import Evidence
 from flowwatch.edges import Edges
-from flowwatch.model import Declared, Edge, Finding, Side, Square
+from flowwatch.judge import DeclaredCode
+from flowwatch.model import Declared, Edge, Enforcement, Finding, Side, Square
 
 SAMPLES = 5
 FINDING_SQUARES = (Square.UNEXPECTED, Square.BLOCKED, Square.DENIED)
@@ -32,6 +33,8 @@ class _Samples:
     """What is remembered of the flows behind one edge's possible finding."""
 
     uuids: deque[str] = field(default_factory=lambda: deque(maxlen=SAMPLES))
+    lines: deque[str] = field(default_factory=lambda: deque(maxlen=SAMPLES))
+    addresses: dict[str, None] = field(default_factory=dict)
     drop_reasons: set[str] = field(default_factory=set)
     policies: set[str] = field(default_factory=set)
 
@@ -52,11 +55,22 @@ class Findings:
         self._named: dict[tuple[int, Square], Edge] = {}
 
     def note(
-        self, edge: int, evidence: Evidence, uuids: list[str], drop_reasons: set[str], policies: tuple[str, ...]
+        self,
+        edge: int,
+        evidence: Evidence,
+        uuids: list[str],
+        drop_reasons: set[str],
+        policies: tuple[str, ...],
+        lines: Sequence[str] = (),
+        addresses: Sequence[str] = (),
     ) -> None:
-        """Remember flows of an edge that may be (part of) a finding; uuids in the order received."""
+        """Remember flows of an edge that may be (part of) a finding; uuids and lines in the order received."""
         samples = self._samples.setdefault((edge, evidence), _Samples())
         samples.uuids.extend(uuid for uuid in uuids if uuid)
+        samples.lines.extend(lines)
+        for address in addresses:
+            if len(samples.addresses) < SAMPLES:
+                samples.addresses[address] = None
         samples.drop_reasons |= drop_reasons
         samples.policies.update(policies)
 
@@ -75,6 +89,39 @@ class Findings:
                 else:
                     self._named.pop((number, square), None)
         return sorted(_merge(found), key=lambda finding: (-finding.first_seen, finding.fingerprint))
+
+    def gaps(self, now: float, coverage: Callable[[float], float]) -> list[Finding]:
+        """What passes at `now` only because of audit mode, newest first."""
+        moment, edges = int(now * 1e9), self._edges
+        declared, last = edges.declared.values, edges.times[Evidence.AUDITED][1].values
+        decided = (declared == DeclaredCode.YES) | (declared == DeclaredCode.NO)
+        recent = np.flatnonzero((last > 0) & (moment - last < self._active_for) & decided)
+        found = [self._gap(number, int(declared[number]) == DeclaredCode.YES, coverage) for number in recent.tolist()]
+        return sorted(_merge(found), key=lambda finding: (-finding.first_seen, finding.fingerprint))
+
+    def _gap(self, number: int, is_declared: bool, coverage: Callable[[float], float]) -> Finding:
+        edges, evidence = self._edges, Evidence.AUDITED
+        square = Square.EXPECTED if is_declared else Square.UNEXPECTED
+        edge = edges.edge(number)
+        first, last = edges.times[evidence]
+        samples = self._samples.get((number, evidence)) or _Samples()
+        return Finding(
+            square=square,
+            cluster=self._cluster_of(edge),
+            edge=edge,
+            side=self._side(number, edge, evidence),
+            judgement=edges.judgement(number),
+            first_seen=int(first.values[number]) / 1e9,
+            last_seen=int(last.values[number]) / 1e9,
+            flows=edges.total(number, evidence),
+            connections=max(edges.connections(number, evidence), 1),
+            samples=tuple(samples.uuids),
+            policies=tuple(sorted(samples.policies)),
+            coverage=coverage(int(first.values[number]) / 1e9),
+            lines=tuple(samples.lines),
+            addresses=tuple(samples.addresses),
+            enforcement=Enforcement.AUDITED,
+        )
 
     def counts(self, now: float) -> dict[Square, int]:
         """How many edges, as people read them, are in each square; one that is in two counts in the graver one."""
@@ -112,6 +159,8 @@ class Findings:
             drop_reasons=tuple(sorted(samples.drop_reasons)),
             policies=tuple(sorted(samples.policies)),
             coverage=coverage(int(first.values[number]) / 1e9),
+            lines=tuple(samples.lines),
+            addresses=tuple(samples.addresses),
         )
 
     def _cluster_of(self, edge: Edge) -> str:
@@ -124,8 +173,8 @@ class Findings:
         return int(last.values[number])
 
     def _side(self, number: int, edge: Edge, evidence: Evidence) -> Side:
-        """For a drop the side that dropped; else the side whose owner can do something about it."""
-        if evidence is Evidence.DROPPED:
+        """For a drop the side that dropped (or would have); else the side whose owner can do something about it."""
+        if evidence is not Evidence.FORWARDED:
             for side in (Side.INGRESS, Side.EGRESS):
                 if self._edges.flows[evidence, side].values[number]:
                     return side
@@ -158,4 +207,7 @@ def _together(one: Finding, other: Finding) -> Finding:
         drop_reasons=tuple(sorted({*one.drop_reasons, *other.drop_reasons})),
         policies=tuple(sorted({*one.policies, *other.policies})),
         coverage=min(one.coverage, other.coverage),
+        lines=(one.lines + other.lines)[-SAMPLES:],
+        addresses=tuple(dict.fromkeys((*one.addresses, *other.addresses)))[:SAMPLES],
+        enforcement=one.enforcement,
     )

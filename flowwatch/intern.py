@@ -100,6 +100,8 @@ class Interner:
         self._pod_ips: set[str] = set()
         self._next_peer = 0
         self._news = News()
+        self.newborn: list[tuple[int, int, str]] = []
+        """Peers that are new since somebody last emptied the list: (peer, identity, address)."""
 
     # ── a batch ──────────────────────────────────────────────────────────────────────────────────
 
@@ -270,6 +272,7 @@ class Interner:
 
     def _add_peer(self, number: int, identity: int, ip: str) -> None:
         self._next_peer = max(self._next_peer, number + 1)
+        self.newborn.append((number, identity, ip))
         self.peer_identity.set(number, identity)
         meaning = self.identities[identity]
         if meaning.kind is Kind.WORLD:

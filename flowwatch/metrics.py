@@ -266,8 +266,8 @@ class Metrics:
         set_["stream_up"].set(snapshot.stream == "streaming")
         set_["coverage_ratio"].set(snapshot.coverage)
         set_["coverage_window_seconds"].set(max(snapshot.now - snapshot.watched_since, 0.0))
-        self._counters["flowwatch_coverage_gaps_total"].inc(max(snapshot.gaps - self._gaps, 0))
-        self._gaps = snapshot.gaps
+        self._counters["flowwatch_coverage_gaps_total"].inc(max(snapshot.coverage_gaps - self._gaps, 0))
+        self._gaps = snapshot.coverage_gaps
         set_["store_up"].set(not snapshot.store_error)
         set_["store_pending_rows"].set(snapshot.pending_rows)
         set_["allowlist_rules"].set(snapshot.rules)
@@ -314,6 +314,13 @@ class Metrics:
     def alertmanager_answered(self, alertmanager: str, seconds: float) -> None:
         """Alertmanager answered a batch, or failed to, after so long."""
         self._histograms["flowwatch_alertmanager_latency_seconds"].labels(alertmanager).observe(seconds)
+
+    def alertmanager_gone(self, alertmanager: str) -> None:
+        """An address is no longer that of an Alertmanager; its series end."""
+        for name in ("sent_total", "errors_total", "dropped_total"):
+            self._counters[f"flowwatch_alertmanager_{name}"].remove(alertmanager)
+        self._gauges["flowwatch_alertmanager_queue_length"].remove(alertmanager)
+        self._histograms["flowwatch_alertmanager_latency_seconds"].remove(alertmanager)
 
     # How it is read.
 

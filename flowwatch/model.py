@@ -152,6 +152,20 @@ class Judgement:
     rule_id: int = -1
     nearest: str = ""
     differs: tuple[str, ...] = ()
+    owner: str = ""
+    """Who answers for the declaring rule, where it says so; or else for the nearest."""
+    denied_by: tuple[str, ...] = ()
+    """Declared policies that deny the edge by a rule of their own: no allowing rule helps against those."""
+    isolated_by: tuple[str, ...] = ()
+    """Declared policies that leave the edge denied by default."""
+
+
+class Enforcement(StrEnum):
+    """How far policy was enforced on what a finding is about."""
+
+    USUAL = ""
+    AUDITED = "audited"
+    """Policy would have dropped it; audit mode let it pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +174,8 @@ class Finding:
 
     `flows` counts the flows that are evidence for it, `connections` the distinct attempts
     among them (retransmits and second reports of one packet collapsed). `samples` are flow
-    uuids, newest last. `coverage` is the share (0…1) of what happened in the window that we
-    can vouch for.
+    uuids, newest last, and `lines` the same flows for people. `coverage` is the share (0…1) of what
+    happened in the window that we can vouch for.
     """
 
     square: Square
@@ -177,11 +191,17 @@ class Finding:
     drop_reasons: tuple[str, ...] = ()
     policies: tuple[str, ...] = ()
     coverage: float = 1.0
+    lines: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+    """A few of the server's addresses, as flows named them; only outside the cluster."""
+    enforcement: Enforcement = Enforcement.USUAL
 
     @property
     def fingerprint(self) -> str:
         """Stable over restarts: the square, the cluster and the edge, nothing that counts."""
-        parts = (self.square, self.cluster, str(self.edge.source), str(self.edge.destination), self.edge.service)
+        parts = [self.square, self.cluster, str(self.edge.source), str(self.edge.destination), self.edge.service]
+        if self.enforcement:
+            parts.append(self.enforcement)
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
     @property
@@ -191,6 +211,9 @@ class Finding:
 
     def _predicate(self) -> str:
         rule, drops = self.judgement.rule, self._drops()
+        if self.enforcement is Enforcement.AUDITED:
+            declared = f"is declared by `{rule}`" if self.judgement.declared is Declared.YES else "is not declared"
+            return f"{declared} and passes only because of audit mode: policy would drop it"
         if self.square is Square.UNEXPECTED and self.judgement.declared is Declared.YES:
             return f"is declared by `{rule}` but not carried as it asks: {self.judgement.reason}"
         return {
@@ -256,16 +279,20 @@ class Snapshot:
     watched_since: float = 0.0
     min_coverage: float = 1.0
     """Below this nothing is said to be absent."""
-    gaps: int = 0
+    coverage_gaps: int = 0
     """Interruptions of a node's flows since the start that could not be recovered."""
     lost_false: int = 0
     """Events reported as lost that were not."""
     findings: tuple[Finding, ...] = ()
     """Active findings, newest first."""
+    gaps: tuple[Finding, ...] = ()
+    """What passes only because of audit mode, newest first. None of it is in a square."""
     alerts: Mapping[str, int] = field(default_factory=dict)
     """Alerts by state: pending, firing, resolved."""
     rules: int = 0
     unused_rules: tuple[str, ...] = ()
+    unused_known: bool = False
+    """Whether enough was watched to say which rules are unused."""
     rows_stored: int = 0
     pending_rows: int = 0
     store_path: str = ""

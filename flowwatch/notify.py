@@ -14,13 +14,14 @@ import json
 import logging
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import unquote, urlsplit
 
 import aiohttp
 
+from flowwatch.notify_targets import Contexts, Resolve, Target, TLSFiles, resolve, target
 from flowwatch.words import plural, printable
 
 logger = logging.getLogger(__name__)
@@ -45,11 +46,14 @@ class Meter(Protocol):
 
     def alertmanager_answered(self, alertmanager: str, seconds: float) -> None: ...
 
+    def alertmanager_gone(self, alertmanager: str) -> None: ...
+
 
 @dataclass(frozen=True, slots=True)
 class NotifySettings:
     """How Alertmanager is spoken to. The secret files are read again for every batch, so that they
-    may be rotated; they count over credentials in an address. `timeout` is in seconds per batch."""
+    may be rotated, and those of `tls` when they change; they count over credentials in an address. `timeout` is in
+    seconds per batch, `resolve_interval` between two looks at what a name stands for."""
 
     timeout: float = 10.0
     username: str = ""
@@ -57,50 +61,131 @@ class NotifySettings:
     bearer_token_file: Path | None = None
     batch_size: int = 256
     queue_capacity: int = 10_000
+    tls: TLSFiles = field(default_factory=TLSFiles)
+    resolve_interval: float = 30.0
 
 
 class Notifier:
-    """Sends alerts to every Alertmanager in `urls` (base addresses, possibly with a path prefix).
+    """Sends alerts to every Alertmanager that `urls` stand for: base addresses, possibly with a path prefix; those
+    that begin with `dns+` are looked up again and again, and stand for every address found.
 
     Made and used within one event loop; the session stays its maker's to close.
     """
 
     def __init__(
-        self, urls: Sequence[str], settings: NotifySettings, meter: Meter, session: aiohttp.ClientSession
+        self,
+        urls: Sequence[str],
+        settings: NotifySettings,
+        meter: Meter,
+        session: aiohttp.ClientSession,
+        lookup: Resolve = resolve,
     ) -> None:
-        self._lanes = [_Lane(url, settings, meter, session) for url in dict.fromkeys(urls)]
-        self._tasks: list[asyncio.Task[None]] = []
+        self._settings, self._meter, self._session, self._lookup = settings, meter, session, lookup
+        self._contexts = Contexts(settings.tls)
+        self._discovered = [one for one in map(target, dict.fromkeys(urls)) if one.discovered]
+        self._lanes: dict[tuple[Target, str], _Lane] = {}
+        self._tasks: dict[_Lane, asyncio.Task[None]] = {}
+        self._discovery: list[asyncio.Task[None]] = []
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._newcomers = False
+        for one in map(target, dict.fromkeys(urls)):
+            if not one.discovered:
+                self._lanes.setdefault((one, one.base), self._lane(one, one.base))
 
     def start(self) -> None:
-        """Begin sending."""
-        self._tasks = [asyncio.create_task(lane.run(), name=f"notify {lane.name}") for lane in self._lanes]
+        """Begin sending, and looking for Alertmanagers."""
+        for lane in self._lanes.values():
+            self._run(lane)
+        self._discovery = [asyncio.create_task(self._discover(one)) for one in self._discovered]
+
+    @property
+    def alertmanagers(self) -> tuple[str, ...]:
+        """Who is told at the moment."""
+        return tuple(lane.name for lane in self._lanes.values())
+
+    def newcomers(self) -> bool:
+        """Whether Alertmanagers were found since this was last asked, which have heard of nothing yet."""
+        found, self._newcomers = self._newcomers, False
+        return found
 
     def enqueue(self, alerts: Sequence[Mapping[str, object]]) -> None:
         """Hand over alerts, in the form of Alertmanager's API v2, to be sent to each Alertmanager. Never waits."""
         serialised = [json.dumps(alert).encode() for alert in alerts]
-        for lane in self._lanes:
+        for lane in self._lanes.values():
             lane.enqueue(serialised)
 
     async def close(self, deadline: float = 5.0) -> None:
         """Send what is queued, for at most `deadline` seconds, and stop; the rest is counted as dropped."""
-        for lane in self._lanes:
+        for task in self._discovery:
+            task.cancel()
+        for lane in self._lanes.values():
             lane.close()
-        if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=deadline)
+        tasks = {*self._tasks.values(), *self._leaving}
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=deadline)
             for task in late:
                 task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-        for lane in self._lanes:
+        await asyncio.gather(*tasks, *self._discovery, return_exceptions=True)
+        for lane in self._lanes.values():
             lane.give_up()
+
+    def _lane(self, to: Target, url: str) -> _Lane:
+        return _Lane(to, url, self._settings, self._meter, self._session, self._contexts)
+
+    def _run(self, lane: _Lane) -> None:
+        self._tasks[lane] = asyncio.create_task(lane.run(), name=f"notify {lane.name}")
+
+    async def _discover(self, to: Target) -> None:
+        """Follow the addresses of a name. Where it cannot be resolved, those it had last are kept."""
+        trouble = ""
+        while True:
+            try:
+                found = {to.at(address) for address in await self._lookup(to.host, to.port)}
+            except OSError as error:
+                level = logging.DEBUG if trouble == str(error) else logging.WARNING
+                logger.log(level, "alertmanager %s cannot be looked up: %s", to.base, error)
+                trouble = str(error)
+            else:
+                trouble = ""
+                self._follow(to, found)
+            await asyncio.sleep(self._settings.resolve_interval)
+
+    def _follow(self, to: Target, found: set[str]) -> None:
+        known = {url for one, url in self._lanes if one == to}
+        for url in sorted(found - known):
+            lane = self._lanes[to, url] = self._lane(to, url)
+            self._run(lane)
+            self._newcomers = True
+            logger.info("alertmanager %s found at %s", to.base, lane.name)
+        for url in sorted(known - found):
+            lane = self._lanes.pop((to, url))
+            lane.give_up()
+            lane.close()
+            task = self._tasks.pop(lane)
+            self._leaving.add(task)
+            task.add_done_callback(self._leaving.discard)
+            task.add_done_callback(partial(self._gone, lane.name))
+            logger.info("alertmanager %s is no longer at %s", to.base, lane.name)
+
+    def _gone(self, name: str, task: asyncio.Task[None]) -> None:  # noqa: ARG002
+        self._meter.alertmanager_gone(name)
 
 
 class _Lane:
     """One Alertmanager: its queue, its loop, and whether it is known to be in trouble."""
 
-    def __init__(self, url: str, settings: NotifySettings, meter: Meter, session: aiohttp.ClientSession) -> None:
-        parts = urlsplit(url)
-        self.name = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
-        self._login = (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
+    def __init__(
+        self,
+        to: Target,
+        url: str,
+        settings: NotifySettings,
+        meter: Meter,
+        session: aiohttp.ClientSession,
+        contexts: Contexts,
+    ) -> None:
+        self.name = url
+        self._to = to
+        self._contexts = contexts
         self._settings = settings
         self._meter = meter
         self._session = session
@@ -173,6 +258,9 @@ class _Lane:
     async def _post(self, batch: list[bytes]) -> str:
         """Post one batch; empty if it was accepted, else what Alertmanager answered."""
         headers = {"Content-Type": "application/json"}
+        encrypted = self._to.parts.scheme == "https"
+        if self._to.discovered:  # a member is asked for by the name of all
+            headers["Host"] = self._to.parts.netloc
         if authorization := self._authorization():
             headers["Authorization"] = authorization
         async with self._session.post(
@@ -180,6 +268,8 @@ class _Lane:
             data=b"[" + b",".join(batch) + b"]",
             headers=headers,
             timeout=aiohttp.ClientTimeout(total=self._settings.timeout),
+            ssl=self._contexts.current() if encrypted else True,
+            server_hostname=(self._settings.tls.server_name or self._to.host) if encrypted else None,
             # A redirected POST becomes a GET, whose success would look like delivery.
             allow_redirects=False,
         ) as response:
@@ -193,7 +283,7 @@ class _Lane:
         """The value of the Authorization header, or nothing. Raises OSError or ValueError if it cannot be made."""
         if file := self._settings.bearer_token_file:
             return f"Bearer {_secret(file)}"
-        login = self._login
+        login = self._to.login
         if file := self._settings.password_file:
             login = (self._settings.username, _secret(file))
         if not login:

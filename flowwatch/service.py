@@ -10,7 +10,6 @@ import asyncio
 import logging
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Self
@@ -19,12 +18,14 @@ import aiohttp
 import pyarrow as pa
 from aiohttp import web as aiohttp_web
 
-from flowwatch import alerts, report, sql, web
+from flowwatch import report, sql, web
+from flowwatch.alerting import Alerting, settings_of
 from flowwatch.config import Config
 from flowwatch.daemon import Daemon
 from flowwatch.errors import FlowwatchError
 from flowwatch.model import Snapshot
 from flowwatch.notify import Notifier, NotifySettings
+from flowwatch.notify_targets import TLSFiles
 from flowwatch.store_search import Search
 
 log = logging.getLogger("flowwatch.service")
@@ -162,36 +163,14 @@ class Service:
     async def _alert(self, notifier: Notifier) -> None:
         """Advance the alerts until told to stop."""
         assert self._stop is not None
-        settings = self._alert_settings()
-        active: dict[str, alerts.Alert] = {}
+        alerting = Alerting(self._daemon, settings_of(self._config, self.address), self._clock)
         while True:
-            now, snapshot = self._clock(), self._daemon.snapshot
-            active, transitions = alerts.step(
-                active, snapshot.findings, now, settings, blind=snapshot.stream != "streaming"
-            )
-            for transition in transitions:
-                alert = transition.alert
-                log.info("alert: name=%s fingerprint=%s reason=%s", alert.name, alert.fingerprint, transition.reason)
-            due = alerts.due(active, now, settings)
-            notifier.enqueue(alerts.payload(due, now, settings))
-            active = alerts.sent(active, due, now)
-            self._daemon.alert_counts = dict(Counter(str(alert.state) for alert in active.values()))
+            alerting.advance(notifier)
             try:
                 await asyncio.wait_for(self._stop.wait(), ALERT_TICK)
             except TimeoutError:
                 continue
             return
-
-    def _alert_settings(self) -> alerts.AlertSettings:
-        wanted = self._config.alerts
-        return alerts.AlertSettings(
-            for_=wanted.for_,
-            keep_firing_for=wanted.keep_firing_for,
-            resend_interval=wanted.resend_interval,
-            resolved_retention=wanted.resolved_retention,
-            labels=wanted.labels,
-            external_url=wanted.external_url or self.address,
-        )
 
     def _notify_settings(self) -> NotifySettings:
         wanted = self._config.alerts
@@ -200,6 +179,8 @@ class Service:
             username=wanted.basic_auth.username,
             password_file=wanted.basic_auth.password_file,
             bearer_token_file=wanted.bearer_token_file,
+            tls=TLSFiles(wanted.tls.ca, wanted.tls.cert, wanted.tls.key, wanted.tls.server_name),
+            resolve_interval=wanted.resolve_interval,
         )
 
 

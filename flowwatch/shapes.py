@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from flowwatch.classify import Decision, Shape, decide
+from flowwatch.classify import NOTHING, Decision, Shape, decide
 from flowwatch.codes import (
     EPHEMERAL,
     HANDLED_DROPS,
@@ -23,6 +23,7 @@ from flowwatch.codes import (
     PROTOCOLS,
     Drop,
     Flags,
+    FlowClass,
     Icmp,
     Ports,
     Reply,
@@ -179,7 +180,9 @@ class Classes:
 class Classifier:
     """Classifies batches, deciding every distinct shape once in its life."""
 
-    def __init__(self) -> None:
+    def __init__(self, judged: frozenset[FlowClass] = NOTHING) -> None:
+        """`judged` are the classes of noise that are switched off."""
+        self._judged = judged
         self._known: dict[int, Decision] = {}
 
     def classify(self, flows: Flows) -> Classes:
@@ -197,5 +200,5 @@ class Classifier:
     def _decision(self, packed: int) -> Decision:
         decision = self._known.get(packed)
         if decision is None:
-            decision = self._known[packed] = decide(unpack(packed))
+            decision = self._known[packed] = decide(unpack(packed), self._judged)
         return decision

@@ -133,7 +133,7 @@ def status_json(snapshot: Snapshot, limit: int | None = None) -> dict[str, Json]
         "nodes": [_node_json(node) for node in snapshot.nodes],
         "coverage": plain(snapshot.coverage),
         "watched_since": rfc3339(snapshot.watched_since),
-        "gaps": snapshot.gaps,
+        "coverage_gaps": snapshot.coverage_gaps,
         "lost_false": snapshot.lost_false,
         "rules": snapshot.rules,
         "unused_rules": list(snapshot.unused_rules),

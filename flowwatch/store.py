@@ -12,7 +12,6 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock, Timer
 
@@ -217,6 +216,10 @@ class Store:
                 self._read("read_coverage").to_pylist(),
             ),
         )
+
+    def alerts(self) -> pa.Table:
+        """The alerts of an earlier run, as rows of `alerts`."""
+        return self._read("read_alerts")
 
     # ── inside ───────────────────────────────────────────────────────────────────────────────────
 

@@ -19,7 +19,7 @@ from typing import Protocol
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-from flowwatch import web_loki
+from flowwatch import runbook, web_loki
 from flowwatch.errors import FlowwatchError, QueryError
 from flowwatch.model import Finding, Snapshot, Square
 from flowwatch.render import finding_json, table
@@ -113,6 +113,7 @@ def build(view: View, names: Collection[str] = ()) -> web.Application:
             web.get("/", _page),
             web.get("/static/{name}", _static),
             web.get("/metrics", _metrics),
+            web.get("/runbook", _runbook),
             web.get("/healthz", _health),
             web.get("/readyz", _ready),
             web.get("/api/v1/status", _status),
@@ -224,6 +225,10 @@ def _problem(status: int, text: str) -> web.Response:
 
 
 # Health and metrics
+
+
+async def _runbook(request: web.Request) -> web.Response:  # noqa: ARG001
+    return web.Response(text=runbook.page(), content_type="text/html")
 
 
 async def _metrics(request: web.Request) -> web.Response:

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from flowwatch import allowlist
 from flowwatch.alerts import LABEL_NAME, Alert, AlertSettings, Reason, State, due, payload, sent, step
-from flowwatch.alerts_text import SUMMARIES, allowlist_line
+from flowwatch.alerts_claims import claims_of
+from flowwatch.alerts_patch import allowlist_line
+from flowwatch.alerts_text import SUMMARIES
 from flowwatch.model import Declared, Finding, Peer, Protocol, Side, Square
 from tests.support.drift import NOON, finding
 
@@ -62,7 +64,9 @@ class Story:
 
     def _evaluate(self, at: At) -> tuple[list[str], list[str]]:
         now = NOON + at.seconds
-        self.active, transitions = step(self.active, at.seen, now, self.settings, blind=at.unsighted)
+        said = claims_of(at.seen, self.settings)
+        since = None if at.unsighted else 0.0
+        self.active, transitions = step(self.active, said, now, self.settings, watched_since=since)
         self.told = due(self.active, now, self.settings)
         self.active = sent(self.active, self.told, now)
         return sorted(t.reason for t in transitions), sorted(a.state for a in self.told)
@@ -73,7 +77,7 @@ def story(**settings: float) -> Story:
 
 
 def fired(*findings: Finding, settings: AlertSettings = SETTINGS) -> list[Alert]:
-    active, _ = step({}, findings, NOON, settings)
+    active, _ = step({}, claims_of(findings, settings), NOON, settings)
     return list(active.values())
 
 
@@ -216,9 +220,9 @@ def test_both_ends_of_an_edge_are_one_alert() -> None:
 
 def test_labels_outlast_a_change_of_side() -> None:
     """To Alertmanager other labels are another alert, so an active alert keeps those it began with."""
-    active, _ = step({}, [LOKI], NOON, SETTINGS)
+    active, _ = step({}, claims_of([LOKI], SETTINGS), NOON, SETTINGS)
     before = active[LOKI.fingerprint]
-    active, _ = step(active, [replace(LOKI, side=Side.INGRESS, flows=13)], NOON + 15, SETTINGS)
+    active, _ = step(active, claims_of([replace(LOKI, side=Side.INGRESS, flows=13)], SETTINGS), NOON + 15, SETTINGS)
     after = active[LOKI.fingerprint]
     assert (before.name, before.labels) == (after.name, after.labels)
     assert "13 flows" in after.annotations(SETTINGS)["description"]
@@ -244,7 +248,8 @@ def test_whatever_happens_the_story_stays_consistent(
     for seen, blind, pause in moments + quiet:
         now += pause
         before = active
-        active, transitions = step(before, [known[index] for index in seen], now, knobs, blind=blind)
+        said = claims_of([known[index] for index in seen], knobs)
+        active, transitions = step(before, said, now, knobs, watched_since=None if blind else 0.0)
         for transition in transitions:
             held = before.get(transition.alert.fingerprint)
             assert transition.before == (held.state if held else None)
@@ -349,16 +354,34 @@ def test_settings_alertmanager_would_refuse(settings: dict[str, object], complai
 
 def test_annotations_of_an_unexpected_edge() -> None:
     """The annotations carry the evidence, the near miss and the rule that would declare the edge."""
-    (alert,) = fired(finding(coverage=0.98765))
-    assert alert.annotations(SETTINGS) == {
+    links = AlertSettings(external_url="https://fw.example.org/x/", grafana_url="https://grafana.example.org")
+    found = replace(finding(coverage=0.98765), lines=("one flow", "another"), addresses=("203.0.113.7",))
+    (alert,) = fired(found)
+    assert alert.annotations(links) == {
         "summary": "A workload reaches something the allowlist does not declare.",
         "description": (
             "monitoring/loki → 203.0.113.7:443/TCP is forwarded but not declared; nearest rule "
             "`monitoring/loki → seaweedfs/filer:8333/TCP` differs in destination and port. 12 flows in "
             "3 connection attempts since 2026-09-21 14:03:20 UTC, last at 2026-09-21 14:13:15 UTC; flowwatch "
-            "vouches for 98.7 % of what happened in that time. Sample flows: 0b0e1f6e-0001, 0b0e1f6e-0002."
+            "vouches for 98.7 % of what happened in that time."
         ),
-        "runbook_url": "dashboards/README.md#flowwatchunexpectedegress",
+        "addresses": "203.0.113.7",
+        "since": "2026-09-21 14:03:20 UTC",
+        "coverage": "98.7 %",
+        "flows": "one flow\nanother",
+        "page_url": f"https://fw.example.org/x/#finding/{found.fingerprint}",
+        "dashboard_url": (
+            "https://grafana.example.org/d/flowwatch-overview?var-cluster=homelab&var-namespace=monitoring"
+        ),
+        "runbook_url": "https://fw.example.org/x/runbook#flowwatchunexpectedegress",
+        "network_policy": (
+            f"apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata:\n"
+            f"  name: flowwatch-{found.fingerprint}-egress\n  namespace: monitoring\nspec:\n"
+            '  description: "monitoring/loki → 203.0.113.7:443/TCP, seen since 2026-09-21 14:03:20 UTC"\n'
+            "  endpointSelector: {matchLabels: {app: loki}}\n  enableDefaultDeny: {egress: false}\n  egress:\n"
+            '    - toCIDR: ["203.0.113.7/32"]\n'
+            '      toPorts: [{ports: [{port: "443", protocol: TCP}]}]'
+        ),
         "reason": "no rule names it",
         "nearest_rule": "monitoring/loki → seaweedfs/filer:8333/TCP",
         "allowlist_line": (
@@ -489,7 +512,7 @@ def test_payload_of_a_firing_alert() -> None:
 
 def test_payload_of_a_resolved_alert() -> None:
     """A resolved alert keeps its labels and its start, and ends when it was resolved, however late it is told."""
-    active, _ = step({}, [LOKI], NOON, SETTINGS)
+    active, _ = step({}, claims_of([LOKI], SETTINGS), NOON, SETTINGS)
     active, _ = step(active, [], NOON + 0.25, SETTINGS)
     (message,) = payload(active.values(), NOON + 300, SETTINGS)
     assert (message["startsAt"], message["endsAt"]) == ("2026-09-21T14:13:20.000Z", "2026-09-21T14:13:20.250Z")

@@ -375,6 +375,11 @@ def test_a_configuration_does_not_change() -> None:
          "       1 | hubble: {tls: {ca: c}}\n    set hubble.tls.enabled to true, or to false to say so"),
         ("alerts: {basic_auth: {username: x}}", "flowwatch.yaml:1: alerts.basic_auth.username: needs "
          "alerts.basic_auth.password_file beside it\n       1 | alerts: {basic_auth: {username: x}}"),
+        ("alerts: {routes: {shop: checkout}}", "flowwatch.yaml:1: alerts.routes.shop: 'checkout' is not a label and "
+         "its value\n       1 | alerts: {routes: {shop: checkout}}\n"
+         "    expected labels such as team=checkout pager=night"),
+        ("alerts: {tls: {cert: x}}", "flowwatch.yaml:1: alerts.tls.cert: needs alerts.tls.key beside it\n"
+         "       1 | alerts: {tls: {cert: x}}"),
         ("alerts: {basic_auth: {password_file: x}}", "flowwatch.yaml:1: alerts.basic_auth.password_file: needs "
          "alerts.basic_auth.username beside it\n       1 | alerts: {basic_auth: {password_file: x}}"),
         ("alerts: {bearer_token_file: t, basic_auth: {username: x, password_file: y}}",
@@ -663,9 +668,9 @@ def test_shows_values_and_where_each_came_from(tmp_path: Path) -> None:
         "    enabled: false": "default",
         "  memory_limit: 256MB": "default",
     }
-    lines = dict(re.split(r" +# ", line, maxsplit=1) for line in shown.splitlines() if "#" in line)
-    assert expected.items() <= lines.items()
-    assert len(lines) == len(KEYS)
+    pairs = [re.split(r" +# ", line, maxsplit=1) for line in shown.splitlines() if "#" in line]
+    assert expected.items() <= dict(pairs).items()
+    assert len(pairs) == len(KEYS)
 
 
 def test_what_is_shown_can_be_loaded_again(tmp_path: Path) -> None:

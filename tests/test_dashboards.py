@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 import yaml
 
-from flowwatch.alerts_text import SUMMARIES
+from flowwatch.alerts_table import NAMES
 from flowwatch.logql.fields import LABELS
 from flowwatch.logql.parse import parse
 from flowwatch.logql.syntax import Selection
@@ -345,7 +345,7 @@ def test_recorded_names() -> None:
 
 def test_every_alert_has_its_heading() -> None:
     """The runbook has one heading per alert, pushed or by rule, and none for anything that is not one."""
-    alerts = set(SUMMARIES) | {rule["alert"] for rule in ALERTS}
+    alerts = set(NAMES) | {rule["alert"] for rule in ALERTS}
     headings = re.findall(r"^### (Flowwatch\w+)$", RUNBOOK, re.MULTILINE)
     assert sorted(headings) == sorted(alerts)
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import yaml
 
-from flowwatch import alerts_text, allowlist, config, metrics, report, sql
+from flowwatch import alerts_table, allowlist, classify_table, config, metrics, report, runbook, sql
 from flowwatch.cli import cli
+from flowwatch.codes import FlowClass
 
 ROOT = Path(__file__).parents[1]
 DOCS = sorted(
@@ -45,7 +46,29 @@ def test_every_alert_has_a_runbook_heading() -> None:
     """dashboards/README.md has a heading for every alert name."""
     runbook = (ROOT / "dashboards" / "README.md").read_text(encoding="utf-8")
     headings = set(re.findall(r"^#+ (Flowwatch\w+)", runbook, re.MULTILINE))
-    assert set(alerts_text.SUMMARIES) <= headings
+    rules = yaml.safe_load((ROOT / "dashboards" / "alerts.yaml").read_text(encoding="utf-8"))["groups"]
+    ruled = {rule["alert"] for group in rules for rule in group["rules"] if "alert" in rule}
+    assert {*alerts_table.NAMES, *ruled} == headings
+
+
+def test_the_alert_table_is_what_the_code_says() -> None:
+    """The runbook lists every alert that is pushed, with its severity."""
+    assert block("dashboards/README.md", "alerts") == alerts_table.reference().strip()
+
+
+def test_every_class_of_flow_is_explained() -> None:
+    """docs/noise.md lists every class, and no class goes without its words."""
+    assert block("docs/noise.md", "noise") == classify_table.reference().strip()
+    assert set(classify_table.EXPLAINED) == set(FlowClass)
+
+
+def test_the_runbook_is_a_page_with_an_anchor_for_every_alert() -> None:
+    """What flowwatch serves at /runbook is made from the same file, escaped, with the anchors that alerts link to."""
+    shown = runbook.page()
+    anchors = set(re.findall(r' id="([^"]*)"', shown))
+    assert {name.lower() for name in alerts_table.NAMES} <= anchors
+    assert set(re.findall(r'href="#([^"]*)"', shown)) <= anchors
+    assert not re.search(r"\*\*|```|<(script|img|link)", shown)
 
 
 def test_links_between_documents_lead_somewhere() -> None:

@@ -135,6 +135,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
                     if source.is_dir():
                         shutil.copytree(source, build / target, ignore=shutil.ignore_patterns("__pycache__"))
                     else:
+                        (build / target).parent.mkdir(parents=True, exist_ok=True)
                         shutil.copy(source, build / target)
             elif instruction.verb == "RUN":
                 command = moved(instruction.rest, root)
@@ -179,7 +180,7 @@ def test_the_wheel_holds_the_package_and_its_data(wheel: zipfile.ZipFile) -> Non
     assert queries
     assert "flowwatch/page/index.html" in package
     assert package <= names
-    assert {f"flowwatch/_data/{path}" for path in queries | shipped("examples/**/*")} <= names
+    assert {f"flowwatch/_data/{path}" for path in queries | shipped("examples/**/*") | {"runbook.md"}} <= names
 
 
 def test_the_wheel_holds_nothing_else(wheel: zipfile.ZipFile) -> None:

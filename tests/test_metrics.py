@@ -250,7 +250,7 @@ def test_observe_mirrors_a_snapshot() -> None:
             nodes=(NodeCoverage("homelab", "a", True, 5, 0, NOON), NodeCoverage("homelab", "b", False, 0, 0, 0.0)),
             coverage=0.5,
             watched_since=NOON - 60,
-            gaps=2,
+            coverage_gaps=2,
             findings=(finding(), finding("shop/web", "shop/db"), finding(square=Square.BLOCKED)),
             alerts={"firing": 3},
             rules=21,

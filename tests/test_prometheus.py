@@ -16,6 +16,7 @@ import yaml
 from aiohttp import web
 
 from flowwatch.alerts import Alert, AlertSettings, due, payload, sent, step
+from flowwatch.alerts_claims import claims_of
 from flowwatch.alerts_text import SUMMARIES
 from flowwatch.metrics import Metrics
 from flowwatch.model import Finding, NodeCoverage, Snapshot, Square
@@ -174,7 +175,7 @@ class Desk:
     async def evaluate(self, *findings: Finding) -> None:
         """One evaluation with everything it sends, to the end."""
         now = time.time()
-        self.active, _ = step(self.active, findings, now, self.settings)
+        self.active, _ = step(self.active, claims_of(findings, self.settings, self.active), now, self.settings)
         told = due(self.active, now, self.settings)
         async with self.notifying() as notifier:
             notifier.enqueue(payload(told, now, self.settings))
@@ -277,7 +278,8 @@ async def test_many_alerts_of_every_kind_are_accepted(tmp_path: Path) -> None:
         finding(destination='quote"back\\slash\x1b\n.example.com=203.0.113.7'),
         finding(destination=f"{'long.' * 50}example.com=203.0.113.7"),
     ]
-    async with desk(tmp_path, AlertSettings(external_url="https://flowwatch.example.com/a%20b?c=d")) as here:
+    settings = AlertSettings(external_url="https://flowwatch.example.com/a%20b", group_above=1000)
+    async with desk(tmp_path, settings) as here:
         await here.evaluate(*findings)
         assert (here.count("sent"), here.count("errors")) == (1000, 0)
         assert {alert["labels"]["fingerprint"] for alert in await here.known()} == {one.fingerprint for one in findings}

@@ -66,7 +66,9 @@ class Allowlist:
         self._by_name = _mask(self._clauses, _is_by_name)
         self._titles = [rule.title for rule in self.rules]
         self._declared = [
-            Judgement(Declared.YES, f"declared by {title} ({rule.place}): {rule.reason}", title, rule.id)
+            Judgement(
+                Declared.YES, f"declared by {title} ({rule.place}): {rule.reason}", title, rule.id, owner=rule.owner
+            )
             for rule, title in zip(self.rules, self._titles, strict=True)
         ]
         self._epoch = self._epoch_of(now)
@@ -158,8 +160,8 @@ class Allowlist:
         nearest = self._nearest.find(edge, source & active, destination & active, port & active)
         if nearest is None:
             return Judgement(Declared.NO, reason)
-        title = self._titles[self._clauses[nearest.clause].rule]
-        return Judgement(Declared.NO, reason, nearest=title, differs=nearest.differs)
+        rule = self.rules[self._clauses[nearest.clause].rule]
+        return Judgement(Declared.NO, reason, nearest=self._titles[rule.id], differs=nearest.differs, owner=rule.owner)
 
 
 def _mask(clauses: Iterable[Clause], wanted: Callable[[Clause], bool]) -> int:

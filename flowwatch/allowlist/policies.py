@@ -140,17 +140,21 @@ class Policies:
             (sides.ingress, edge.destination, "ingress") if ingress else (sides.egress, edge.source, "egress")
         )
         if side.entries:
-            by = listed([_named(entry.policy, entry) for entry in side.entries], ", ")
-            return Judgement(Declared.NO, f"{by} denies {edge} ({at} of {end})")
+            by = [_named(entry.policy, entry) for entry in side.entries]
+            return Judgement(
+                Declared.NO, f"{listed(by, ', ')} denies {edge} ({at} of {end})", denied_by=tuple(dict.fromkeys(by))
+            )
         reason = f"no policy allows {edge} ({at} of {end})"
         if side.isolating:
             reason += f", which is denied by default because of {_together(side.isolating)}"
         if not ingress and edge.destination.identity.kind is Kind.WORLD and not edge.destination.names:
             reason += "; the flow carried no DNS name"
+        isolating = tuple(map(str, side.isolating))
         near = self.set.near(edge, ingress=ingress)
         if near is None:
-            return Judgement(Declared.NO, reason)
-        return Judgement(Declared.NO, reason, nearest=_named(near.entry.policy, near.entry), differs=near.differs)
+            return Judgement(Declared.NO, reason, isolated_by=isolating)
+        named = _named(near.entry.policy, near.entry)
+        return Judgement(Declared.NO, reason, nearest=named, differs=near.differs, isolated_by=isolating)
 
 
 def _together(policies: tuple[Policy, ...]) -> str:

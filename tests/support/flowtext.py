@@ -7,7 +7,8 @@ The words after the event may come in any order: a verdict, `egress`/`ingress` (
 the server says it), a trace point, a trace reason, `reply`/`noreply` (`is_reply`; absent if neither),
 TCP flags, a drop reason, `encrypted`, and `key=value` (uuid, node, from (source port), names, drop (a number),
 l7 (dns|http), code, query, ips, ttl, auth, policy, count). A star marks the endpoint that is local to the
-reporting node. Ends: a pod as `namespace/workload`, `host`, `remote-node`, `kube-apiserver`, `health`, `ingress`,
+reporting node. Ends: a pod as `namespace/workload` (or one of several, `namespace/workload#name`, and where it
+matters its address, `namespace/workload#name@10.0.0.7`), `host`, `remote-node`, `kube-apiserver`, `health`, `ingress`,
 `unknown`, or `world(address,name…)`; `world4(…)` and `world6(…)` are the labels of dual-stack clusters. A pod
 has the label `app=<workload>`, or those given for its workload besides the ones Cilium gives to every pod.
 """
@@ -180,6 +181,9 @@ def _end(text: str, endpoint: flow_pb2.Endpoint, labels: Labels) -> tuple[str, l
         if text == "kube-apiserver":
             endpoint.labels.append("reserved:remote-node")
         return "192.168.0.1", []
+    text, _, address = text.partition("@")
+    whole = text
+    text, _, instance = text.partition("#")
     namespace, _, workload = text.partition("/")
     assert workload, f"not an end of a flow: {text!r}"
     # A stable number per name: the same identity and address on every line.
@@ -193,8 +197,10 @@ def _end(text: str, endpoint: flow_pb2.Endpoint, labels: Labels) -> tuple[str, l
         endpoint.labels.append(f"k8s:io.cilium.k8s.namespace.labels.kubernetes.io/metadata.name={namespace}")
     else:
         endpoint.labels.append(f"k8s:app={workload}")
-    endpoint.pod_name = f"{workload}-0"
+    endpoint.pod_name = f"{workload}-{instance or '0'}"
     if local:
         endpoint.ID = 1 + digest % 4000
         endpoint.workloads.add(name=workload, kind="StatefulSet")
-    return f"10.0.{digest % 250}.{digest // 250 % 250}", []
+    if instance:
+        digest = uuids.uuid5(uuids.NAMESPACE_DNS, whole).int
+    return address or f"10.0.{digest % 250}.{digest // 250 % 250}", []

@@ -5,6 +5,10 @@ A file begins with one sentence as comment. Sections: `-- allowlist --` (native 
 and `-- squares --` (name and count), `-- drops --`, `-- alerts +60s --` and `-- conditions +60s --`. A
 section that is not there is not checked; an empty one says there is nothing.
 
+Among the flows, `+90s stream down` and `+120s stream up` interrupt the stream as a whole, and `{1..40}` makes forty
+flows of one line, with the numbers in its place (everywhere in the line at once). Alerts are written as
+`FlowwatchDeniedAttempts firing`, those of many edges with the end they share: `… firing shared=source`.
+
 `-- allowlist from ../allowlist.yaml ../more.yaml --` reads files beside the scenario instead, and
 `-- workloads --` gives workloads the labels their pods have, one a line (`shop/web: app=web, tier=front`);
 it, too, may be read `from` a file.
@@ -19,15 +23,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flowwatch import alerts, allowlist, conditions
+from flowwatch.alerts_claims import claims
 from flowwatch.decode import Decoder
 from flowwatch.engine import Engine
-from flowwatch.model import Finding
+from flowwatch.model import Finding, Snapshot
 from flowwatch.receive import Batch
 from tests.support.flowtext import parse as parse_flows
 
 START = 1_780_000_000.0
 SETTLE = 5.0
 ACTIVE_FOR = 900.0
+ALERTING = alerts.AlertSettings(active_for=ACTIVE_FOR)
+_STREAM = re.compile(r"\+(\d+)s\s+stream (up|down)")
+_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _SECTION = re.compile(r"^-- (?P<name>[a-z]+)(?: from (?P<files>\S+(?: \S+)*?))?(?: \+(?P<at>\d+)s)? --$")
 
 
@@ -85,7 +93,9 @@ def outcomes(path: Path, decoder: Callable[[], Decoder]) -> Iterator[tuple[str, 
         active_for=ACTIVE_FOR,
         decoder=decoder(),
     )
-    waiting = sorted(parse_flows(scenario.flows, START, labels), key=lambda line: line.at)
+    flows, stream = _events(scenario.flows)
+    waiting = sorted(parse_flows(flows, START, labels), key=lambda line: line.at)
+    watched_since: float | None = START
     classes: Counter[str] = Counter()
     drops: Counter[tuple[str, str, str]] = Counter()
     active: dict[str, alerts.Alert] = {}
@@ -95,17 +105,64 @@ def outcomes(path: Path, decoder: Callable[[], Decoder]) -> Iterator[tuple[str, 
             counts = engine.ingest(Batch("test", "test", [line.message]), START + line.at)
             classes.update(counts.classes)
             drops.update(counts.drops)
+        while stream and stream[0][0] <= at:
+            moment, is_up = stream.pop(0)
+            engine.coverage.interrupted = not is_up
+            watched_since = START + moment if is_up else None
         findings = engine.current(START + at)
-        active, _ = alerts.step(active, findings, START + at, alerts.AlertSettings())
+        firing = {key: one.claim for key, one in active.items() if one.state is not alerts.State.RESOLVED}
+        said = claims(_snapshot(engine, START + at), ALERTING, firing)
+        active, _ = alerts.step(active, said, START + at, ALERTING, watched_since=watched_since)
         actual = {
             "findings": lambda found=findings: [_finding(one) for one in found],
             "classes": lambda: [f"{label} {count}" for label, count in classes.items()],
             "squares": lambda now=at: [f"{s} {n}" for s, n in engine.findings.counts(START + now).items() if n],
             "drops": lambda: [f"{' '.join(key)} {count}" for key, count in drops.items()],
             "conditions": lambda now=at: _conditions(engine, declared, START + now),
-            "alerts": lambda now=active: [f"{alert.name} {alert.state}" for alert in now.values()],
+            "alerts": lambda now=active: [_alert(alert) for alert in now.values()],
         }[name]()
         yield name, at, [line.strip() for line in expected.splitlines() if line.strip()], actual
+
+
+def _events(text: str) -> tuple[str, list[tuple[float, bool]]]:
+    """Flow lines, ranges spelled out, and when the stream goes down and comes up."""
+    flows: list[str] = []
+    stream: list[tuple[float, bool]] = []
+    for line in text.splitlines():
+        if match := _STREAM.fullmatch(line.strip()):
+            stream.append((float(match[1]), match[2] == "up"))
+        elif match := _RANGE.search(line):
+            numbers = range(int(match[1]), int(match[2]) + 1)
+            flows += [_RANGE.sub(lambda found, n=step: str(int(found[1]) + n), line) for step in range(len(numbers))]
+        else:
+            flows.append(line)
+    return "\n".join(flows), sorted(stream)
+
+
+def _snapshot(engine: Engine, now: float) -> Snapshot:
+    """As much of a daemon's snapshot as alerts rest on."""
+    is_down = engine.coverage.interrupted
+    return Snapshot(
+        now=now,
+        started=START,
+        version="0",
+        cluster="test",
+        source="scenario",
+        stream="connecting" if is_down else "streaming",
+        stream_error="",
+        flows=0,
+        flows_per_second=0.0,
+        nodes=engine.coverage.nodes(),
+        coverage=engine.coverage.ratio(),
+        findings=tuple(engine.current(now)),
+        gaps=tuple(engine.gaps(now)),
+        conditions=tuple(condition.manifest for condition in engine.conditions(now)),
+    )
+
+
+def _alert(alert: alerts.Alert) -> str:
+    shared = alert.labels.get("shared")
+    return f"{alert.name} {alert.state}{f' shared={shared}' if shared else ''}"
 
 
 def labels_of(text: str) -> dict[str, tuple[str, ...]]:

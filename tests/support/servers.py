@@ -75,15 +75,17 @@ async def prometheus(directory: Path, config: str) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def alertmanager(directory: Path, config: str, *more: str) -> AsyncIterator[str]:
-    """An Alertmanager on its own with this configuration; gives its `host:port`."""
+async def alertmanager(directory: Path, config: str, *more: str, cluster: tuple[str, ...] = ()) -> AsyncIterator[str]:
+    """An Alertmanager with this configuration, on its own; or, where `cluster` has addresses, listening for its
+    cluster on the first and joining the others. Gives its `host:port`."""
     file = directory / "alertmanager.yml"
     file.write_text(config, encoding="utf-8")
     arguments = (
         f"--config.file={file}",
         f"--storage.path={directory / 'alertmanager'}",
         "--web.listen-address=127.0.0.1:0",
-        "--cluster.listen-address=",
+        f"--cluster.listen-address={cluster[0] if cluster else ''}",
+        *(f"--cluster.peer={peer}" for peer in cluster[1:]),
         *more,
     )
     async with _running(directory, "prometheus-alertmanager", *arguments) as address:

@@ -1,0 +1,2 @@
+-- Forget all alerts: those of now are written right after.
+DELETE FROM alerts
