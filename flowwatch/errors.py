@@ -61,3 +61,7 @@ class StoreError(FlowwatchError):
 
 class QueryError(FlowwatchError):
     """A named query does not exist, lacks a parameter or failed."""
+
+
+class QueryTimeoutError(QueryError):
+    """A query took longer than it may."""

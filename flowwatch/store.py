@@ -13,13 +13,13 @@ import os
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Timer
 
 import duckdb
 import pyarrow as pa
 
 from flowwatch import sql
-from flowwatch.errors import QueryError, StoreError
+from flowwatch.errors import QueryError, QueryTimeoutError, StoreError
 from flowwatch.model import Identity, Kind
 from flowwatch.rows import Restored, code_rows
 
@@ -110,18 +110,33 @@ class Store:
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────
 
-    def query(self, query: sql.Query, params: Mapping[str, object]) -> pa.Table:
-        """Run a named query on a cursor of its own. Times are naive UTC `datetime`s."""
+    def query(self, query: sql.Query, params: Mapping[str, object], seconds: float | None = None) -> pa.Table:
+        """Run a named query on a cursor of its own. Times are naive UTC `datetime`s. After `seconds` (None: never)
+        it is given up with a `QueryTimeoutError`."""
         missing = [name for name in query.params if name not in params]
         if missing:
             raise QueryError(f"{query.where}: missing parameters: {', '.join(missing)}")
         try:
             cursor = self._connection.cursor()
+
+            def give_up() -> None:
+                with contextlib.suppress(duckdb.Error):  # it may have ended at this very moment
+                    cursor.interrupt()
+
+            timer = Timer(seconds or 0.0, give_up)
+            timer.daemon = True
             try:
+                if seconds is not None:
+                    timer.start()
                 relation = cursor.sql(query.sql, params={name: params[name] for name in query.params} or None)
                 return relation.to_arrow_table()
             finally:
+                timer.cancel()
                 cursor.close()
+        except duckdb.InterruptException as error:
+            raise QueryTimeoutError(
+                f"{query.where}: given up after {seconds:g} s; ask for less time, or for fewer rows"
+            ) from error
         except duckdb.Error as error:
             raise QueryError(f"{query.where}: {_first_line(error)}") from error
 
