@@ -47,7 +47,7 @@ def running(
             config.hubble, since=lambda: engine.newest - OVERLAP if engine.newest else None
         )
         daemon = Daemon(config, source, store, engine, files, clock=clock)
-        with Service(daemon, config, clock) as service, claim(config.store.path, service.address):
+        with Service(daemon, config, clock) as service, claim(config.store.path, service.address, _access(config)):
             daemon.start()
             try:
                 yield daemon, service
@@ -55,6 +55,12 @@ def running(
                 daemon.stop()
     finally:
         store.close()
+
+
+def _access(config: Config) -> dict[str, str]:
+    """The files that those beside us need to ask us."""
+    files = {"token_file": config.web.token_file, "certificate": config.web.tls.cert}
+    return {name: str(file.absolute()) for name, file in files.items() if file}
 
 
 def watch(

@@ -23,6 +23,8 @@ from rich.console import Console
 
 from flowwatch import __version__, cli_allowlist, config, render, report
 from flowwatch.assemble import running, watch
+from flowwatch.cli_look import conditions, findings
+from flowwatch.cli_look import watch as live
 from flowwatch.cli_replay import replay
 from flowwatch.database import Database
 from flowwatch.declared import read
@@ -207,7 +209,7 @@ def config_show(path: Path | None) -> None:
     click.echo(config.show(config.load(path, os.environ)).rstrip("\n"))
 
 
-for _command in (cli_allowlist.allowlist, replay, simulate):
+for _command in (cli_allowlist.allowlist, findings, live, conditions, replay, simulate):
     cli.add_command(_command)
 
 

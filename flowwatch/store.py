@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock, Timer
@@ -210,23 +211,32 @@ def owner_note(path: str | Path) -> Path:
 
 
 @contextlib.contextmanager
-def claim(path: str | Path, api: str) -> Iterator[None]:
-    """Say beside the file that this process owns it and answers queries at `api`, while the context lasts."""
+def claim(path: str | Path, api: str, access: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Say beside the file that this process owns it and answers queries at `api`, while the context lasts.
+    `access` are the paths of files that those who ask must show or trust (see `Owner`), never their contents."""
     note = owner_note(path)
-    note.write_text(json.dumps({"pid": os.getpid(), "api": api}), encoding="utf-8")
+    note.write_text(json.dumps({"pid": os.getpid(), "api": api, "access": dict(access or {})}), encoding="utf-8")
     try:
         yield
     finally:
         note.unlink(missing_ok=True)
 
 
-def owner_of(path: str | Path) -> str | None:
-    """The HTTP API of the living process that owns the file, if it left a note."""
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who owns a file: its HTTP API, and the files that asking it takes: `token_file`, `certificate`."""
+
+    api: str
+    access: Mapping[str, str]
+
+
+def owner_of(path: str | Path) -> Owner | None:
+    """The living process that owns the file, if it left a note."""
     try:
         note = json.loads(owner_note(path).read_text(encoding="utf-8"))
         os.kill(int(note["pid"]), 0)
-        return str(note["api"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return Owner(str(note["api"]), {str(key): str(value) for key, value in note.get("access", {}).items()})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 

@@ -20,7 +20,7 @@ from flowwatch.words import printable
 LONGEST_QUERY_STRING = 4096
 OPEN = ("/healthz", "/readyz")
 """What is answered without a token or a certificate: whoever probes has neither."""
-PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]{1,64}){0,8}")
+PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]{1,64}){0,8}")
 
 log = logging.getLogger("flowwatch.web")
 

@@ -20,7 +20,9 @@ LONGEST_TEXT = 200
 ACTING = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _PLACE = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)?")
 _CURSOR = re.compile(r"(?:[0-9]{1,20}-)?[0-9a-f]{1,20}")
-_MOMENT = r"^(all|now|([0-9]{1,6}(ms|s|m|h|d|w)){1,6}|[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}(:[0-9]{2})?Z?)?)$"
+_SPAN = r"([0-9]{1,6}(ms|s|m|h|d|w)){1,6}"
+_TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}(:[0-9]{2})?Z?)?"
+_MOMENT = rf"^(all|now|{_SPAN}|{_TIME})?$"
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,9 @@ RENEW_EVERY = 30.0
 LARGEST_TOKEN = 4096
 
 log = logging.getLogger("flowwatch.web")
+protocol = logging.getLogger("flowwatch.web.protocol")
+"""Told of every request that is not HTTP at all: anybody could fill a log with those."""
+protocol.setLevel(logging.CRITICAL)
 
 
 @asynccontextmanager
@@ -44,7 +47,7 @@ async def serving(view: View, settings: WebSettings, names: Collection[str] = ()
         certificates=settings.tls.client_ca is not None,
     )
     context = tls_context(settings.tls)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    runner = web.AppRunner(app, access_log=None, logger=protocol, shutdown_timeout=1.0)
     await runner.setup()
     renewal = None
     try:

@@ -52,6 +52,7 @@ def _environment() -> Environment:
         "percent": percent,
         "per_second": per_second,
         "lines": _lines,
+        "coded": _coded,
         "moment": _moment,
     }
     environment.globals["plural"] = plural
@@ -67,6 +68,14 @@ def _printable(value: object) -> object:
 def _lines(text: str) -> Markup:
     """A text of several lines, for `<pre>`."""
     return Markup("\n").join(Markup.escape(printable(line)) for line in text.split("\n"))
+
+
+def _coded(text: str) -> Markup:
+    """A sentence whose rules stand between backticks, as they are drawn; unpaired ones stay as they are."""
+    parts = printable(text).split("`")
+    if len(parts) % 2 == 0:
+        return Markup.escape(printable(text))
+    return Markup("").join(Markup("<code>{}</code>").format(p) if at % 2 else p for at, p in enumerate(parts))
 
 
 def _moment(when: object) -> str:
