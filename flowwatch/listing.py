@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from flowwatch.model import Finding, Kind, Side, Square
+from flowwatch.model import Finding, Kind, Peer, Side, Square
 
 FINDING_SQUARES = (Square.UNEXPECTED, Square.BLOCKED, Square.DENIED)
 """The squares that findings are in."""
@@ -36,12 +36,9 @@ class Filter:
             return False
         if self.direction and finding.side is not _SIDES[self.direction]:
             return False
-        if self.namespace and self.namespace not in (
-            place_of(str(edge.source)),
-            place_of(str(edge.destination)),
-        ):
+        if self.namespace and self.namespace not in (_place(edge.source), _place(edge.destination)):
             return False
-        return not self.text or holds(self.text, searched(finding))
+        return not self.text or holds(self.text, searched(finding)) or self.text.strip() == finding.fingerprint
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +75,7 @@ def page(findings: Sequence[Finding], filter: Filter, cursor: str, limit: int) -
 
 def places(findings: Iterable[Finding]) -> list[str]:
     """The namespaces that findings have part in, and what stands for one outside of all."""
-    return sorted({place_of(str(peer)) for f in findings for peer in (f.edge.source, f.edge.destination)})
+    return sorted({_place(peer) for f in findings for peer in (f.edge.source, f.edge.destination)})
 
 
 def place_of(peer: str) -> str:
@@ -92,7 +89,7 @@ def place_of(peer: str) -> str:
 def searched(finding: Finding) -> str:
     """What the words of a search are looked for in, in lower case."""
     edge, judgement = finding.edge, finding.judgement
-    parts = [finding.sentence, finding.fingerprint, judgement.rule, *finding.policies, *finding.drop_reasons]
+    parts = [finding.sentence, judgement.rule, *finding.policies, *finding.drop_reasons]
     for peer in (edge.source, edge.destination):
         parts += [peer.ip, *peer.names, *peer.identity.labels]
     return "\n".join(parts).lower()
@@ -110,6 +107,11 @@ def is_address(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _place(peer: Peer) -> str:
+    """As `place_of`, of an end itself."""
+    return peer.identity.namespace if peer.identity.kind is Kind.POD else str(peer.identity.kind)
 
 
 def _key(finding: Finding) -> tuple[int, str]:

@@ -22,16 +22,23 @@ function become(now, then) {
   for (const name of then.getAttributeNames()) {
     if (now.getAttribute(name) !== then.getAttribute(name)) now.setAttribute(name, then.getAttribute(name));
   }
+  const wanted = [...then.childNodes];
+  const kept = new Set(wanted.map((child) => child.id).filter(Boolean));
   const named = new Map([...now.children].filter((child) => child.id).map((child) => [child.id, child]));
-  [...then.childNodes].forEach((child, position) => {
-    const same = child.id && named.get(child.id);
-    const here = now.childNodes[position];
-    if (same && same !== here) now.insertBefore(same, here ?? null);
+  wanted.forEach((child, position) => {
+    const same = named.get(child.id);
+    let here = now.childNodes[position];
+    // What is known by its name is not moved, for that would take the focus from it: others make way or come before.
+    while (same && here && here !== same && !kept.has(here.id)) {
+      here.remove();
+      here = now.childNodes[position];
+    }
+    if (same && here !== same) now.insertBefore(same, here ?? null);
     const there = now.childNodes[position];
-    if (there) become(there, child);
-    else now.append(child);
+    if (!there || (kept.has(there.id) && there !== same)) now.insertBefore(child, there ?? null);
+    else become(there, child);
   });
-  while (now.childNodes.length > then.childNodes.length) now.lastChild.remove();
+  while (now.childNodes.length > wanted.length) now.lastChild.remove();
 }
 
 // Ask for an address and take over its parts: those that live, or those with the ids named.

@@ -89,7 +89,8 @@ async def _findings(request: web.Request) -> web.Response:
     given = p.read(request, FINDINGS)
     snapshot = request.app[VIEW].snapshot()
     try:
-        shown = page(snapshot.findings, filter_of(given), given["cursor"], given["limit"])
+        found = snapshot.findings
+        shown = await asyncio.to_thread(page, found, filter_of(given), given["cursor"], given["limit"])
     except ValueError as error:
         raise RefusedError(400, str(error)) from error
     conclusion = conclude(snapshot)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -96,7 +97,7 @@ async def _findings(request: web.Request) -> web.Response:
     given = p.read(request, (*api.FINDING_FILTERS, p.CURSOR))
     snapshot = request.app[VIEW].snapshot()
     try:
-        shown = page(snapshot.findings, api.filter_of(given), given["cursor"], ROWS)
+        shown = await asyncio.to_thread(page, snapshot.findings, api.filter_of(given), given["cursor"], ROWS)
     except ValueError as error:
         raise RefusedError(400, str(error)) from error
     return _paper(
@@ -217,7 +218,7 @@ async def _search(request: web.Request) -> web.Response:
     findings: list[Finding] = []
     edges: list[dict[str, object]] = []
     if text:
-        findings = wanted(request.app[VIEW].snapshot().findings, Filter(text=text))
+        findings = await asyncio.to_thread(wanted, request.app[VIEW].snapshot().findings, Filter(text=text))
         query = {"square": "", "source": "", "destination": "", "text": text, "since": "24h", "until": "now"}
         edges = await api.edges(request.app[VIEW], query)
     return _paper(request, "search.html", text=text, findings=findings, edges=edges, shown=SHOWN)
