@@ -15,11 +15,13 @@ sys.path.insert(0, str(ROOT))
 
 from flowwatch import config, metrics, report  # noqa: E402 - the checkout first
 from flowwatch.lint import report as lint  # noqa: E402
+from flowwatch.web import openapi  # noqa: E402
 
 TABLES = {
     "configuration": config.reference,
     "metrics": metrics.reference,
     "queries": report.reference,
+    "http": openapi.reference,
     "lint": lint.reference,
     "lint-unchecked": lint.unchecked,
 }

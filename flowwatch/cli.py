@@ -34,6 +34,7 @@ from flowwatch.model import Snapshot
 from flowwatch.receive.certificates import tls_problems
 from flowwatch.simulate.command import simulate
 from flowwatch.terminal import LiveView, line, output_width
+from flowwatch.web import serving
 from flowwatch.words import plural
 
 LINE_EVERY = 60.0
@@ -197,6 +198,7 @@ def config_check(path: Path | None) -> None:
     settings = config.load(path, os.environ)
     if problems := tls_problems(settings.hubble):
         raise ConfigError(problems)
+    serving.check(settings.web)
     allowlist = read(settings.allowlist, time.time(), settings.policy)
     rules = plural(len(allowlist.rules), "rule") if allowlist else "no allowlist"
     click.echo(f"{path or 'environment and defaults'}: ok, {rules}")

@@ -92,10 +92,10 @@ class DaemonView:
 
     def patches(self, finding: Finding) -> web.Patches:
         """What would make the finding end."""
-        if importlib.util.find_spec("flowwatch.patches") is None:
+        if importlib.util.find_spec("flowwatch.alerts_patch") is None:
             return web.Patches("", "")
-        patches = importlib.import_module("flowwatch.patches")
-        return web.Patches(patches.allowlist_patch(finding), patches.policy_patch(finding))
+        patches = importlib.import_module("flowwatch.alerts_patch")
+        return web.Patches(patches.allowlist_line(finding), patches.policy(finding))
 
     def queries(self) -> Sequence[Mapping[str, object]]:
         """The named queries."""

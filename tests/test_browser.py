@@ -25,7 +25,7 @@ from tests.support.samples import (
 )
 from tests.support.view import EDGE, FLOW, PATCH, View
 
-pytestmark = pytest.mark.chromium
+pytestmark = [pytest.mark.chromium, pytest.mark.xdist_group("chromium")]
 
 ATTACKS = (
     "<script>window.pwned=1</script>",
@@ -140,40 +140,39 @@ async def test_without_scripts() -> None:
 VIEWS = ("/", "/findings/{}", "/edges", "/flows", "/matrix", "/search?text=pwned", "/conditions")
 
 
-@pytest.mark.parametrize("path", VIEWS)
-async def test_flows_cannot_script_the_page(path: str) -> None:
+async def test_flows_cannot_script_the_page() -> None:
     """Whatever labels, names, URLs, rules and policies hold: nothing of it runs, and nobody else is asked."""
     attacks = " ".join(ATTACKS)
     finding = hostile_finding()
     edge = replace(finding.edge, source=pod("monitoring/loki", *(f"k8s:x{at}={a}" for at, a in enumerate(ATTACKS))))
     finding = replace(finding, edge=edge, policies=ATTACKS, samples=ATTACKS)
     condition = dict.fromkeys(("type", "status", "reason", "message", "lastTransitionTime"), attacks)
+    texts = {"source": attacks, "stream_error": attacks, "unused_rules": ATTACKS}
+    before = snapshot(findings=(finding,), conditions=(condition,), **texts)
     view = View(
-        snapshot(
-            findings=(finding,), conditions=(condition,), source=attacks, stream_error=attacks, unused_rules=ATTACKS
-        ),
+        before,
         edges=[EDGE | {"source": f"a/{a}", "destination": a, "rule": a} for a in ATTACKS],
         flows=[FLOW | {"http_url": a, "dns_query": a, "client_pod": a, "destination": a} for a in ATTACKS],
         patch=attacks,
     )
-    async with opened(view, path.format(finding.fingerprint)) as (tab, _):
-        assert "pwned" in await tab.evaluate("document.body.textContent")
-        # Once more as the refresh takes it over.
-        view.now = replace(view.now, flows=1, now=NOW + 60)
-        await tab.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
-        await tab.until("document.getElementById('foot').textContent.includes('03:13:00')")
-        assert await tab.evaluate("window.pwned ?? 0") == 0
-        assert (
-            await tab.evaluate(
-                "document.querySelectorAll('iframe, base, img:not([alt=\"\"]), script:not([src])').length"
-            )
-            == 0
-        )
+    async with opened(view) as (tab, address):
+        for path in VIEWS:
+            view.now = before
+            await tab.goto(f"{address}{path.format(finding.fingerprint)}")
+            assert "pwned" in await tab.evaluate("document.body.textContent"), path
+            # Once more as the refresh takes it over.
+            view.now = replace(before, flows=1, now=NOW + 60)
+            await tab.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+            await tab.until("document.getElementById('foot').textContent.includes('03:13:00')", path)
+            assert await tab.evaluate("window.pwned ?? 0") == 0, path
+            foreign = "iframe, base, img:not([alt='']), script:not([src])"
+            assert await tab.evaluate(f'document.querySelectorAll("{foreign}").length') == 0, path
 
 
 @pytest.mark.parametrize("width", [360, 768, 1280])
-@pytest.mark.parametrize("path", ["/", "/findings", "/findings/{}", "/matrix", "/coverage", "/flows"])
-async def test_it_fits_the_window(path: str, width: int) -> None:
+async def test_it_fits_the_window(width: int) -> None:
     """Nothing has to be scrolled sideways but wide tables within themselves."""
-    async with opened(View(), path.format(loki_finding().fingerprint), width=width) as (tab, _):
-        assert await tab.evaluate("document.documentElement.scrollWidth") <= width
+    async with opened(View(), width=width) as (tab, address):
+        for path in ("/", "/findings", f"/findings/{loki_finding().fingerprint}", "/matrix", "/coverage", "/flows"):
+            await tab.goto(f"{address}{path}")
+            assert await tab.evaluate("document.documentElement.scrollWidth") <= width, path

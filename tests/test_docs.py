@@ -9,6 +9,7 @@ import yaml
 
 from flowwatch import alerts_text, allowlist, config, metrics, report, sql
 from flowwatch.cli import cli
+from flowwatch.web import openapi
 
 ROOT = Path(__file__).parents[1]
 DOCS = sorted(
@@ -34,6 +35,11 @@ def test_the_query_table_is_what_the_files_say() -> None:
 def test_the_configuration_table_is_what_the_code_says() -> None:
     """docs/configuration.md lists every key."""
     assert block("docs/configuration.md", "configuration") == config.reference().strip()
+
+
+def test_the_api_table_is_what_the_code_says() -> None:
+    """docs/http.md lists every address of the JSON API."""
+    assert block("docs/http.md", "http") == openapi.reference().strip()
 
 
 def test_the_metrics_table_is_what_the_code_says() -> None:

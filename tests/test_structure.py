@@ -32,7 +32,7 @@ LAYERS = (
     ("the ingest", "daemon"),
     (
         "the edges of the process",
-        "web.* | remote | terminal screen | notify | store | declared | receive.* | simulate.*",
+        "web web.* | remote | terminal screen | notify | store | declared | receive.* | simulate.*",
     ),
     ("the pipeline as a whole", "engine counts"),
     ("what is kept and what is reported", "rows | findings"),

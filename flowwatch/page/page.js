@@ -122,6 +122,10 @@ if (filters) {
   filters.toggleAttribute("data-quick", true);
 }
 
+// How links to findings were once written.
+const linked = /^#finding\/([0-9a-f]{16})$/.exec(location.hash);
+if (linked) location.replace(new URL(`findings/${linked[1]}`, document.querySelector(".name a").href));
+
 // A page nobody looks at asks nothing.
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) clearTimeout(timer);

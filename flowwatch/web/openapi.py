@@ -75,3 +75,13 @@ def _parameter(parameter: Parameter) -> Json:
 
 def _content(schema: str) -> Schema:
     return {"application/json": {"schema": ref(schema)}}
+
+
+def reference() -> str:
+    """A Markdown table of every endpoint."""
+    lines = ["| address | answers | parameters |", "|---|---|---|"]
+    for endpoint in ENDPOINTS:
+        path = endpoint.path.replace("{name}", endpoint.inside.upper())
+        names = ", ".join(f"`{parameter.name}`" for parameter in endpoint.parameters)
+        lines.append(f"| `{path}` | {endpoint.summary} | {names} |")
+    return "\n".join(lines)

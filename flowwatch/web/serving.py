@@ -32,12 +32,11 @@ async def serving(view: View, settings: WebSettings, names: Collection[str] = ()
     """Serve while the context lasts; gives the address that people of this machine reach it by. On loopback only
     `names` and those of loopback are answered to. Raises `OSError` where it cannot listen, `FlowwatchError` where
     a file of the settings is of no use."""
+    check(settings)
     loopback = settings.host in ("127.0.0.1", "localhost", "::1")
     token = None
     if settings.token_file:
         file = settings.token_file
-        if not token_of(file):
-            raise FlowwatchError(f"web.token_file: {file} is empty")
         token = lambda: _token_now(file)  # noqa: E731 - a name would say no more
     app = build(
         view,
@@ -63,6 +62,13 @@ async def serving(view: View, settings: WebSettings, names: Collection[str] = ()
             with contextlib.suppress(asyncio.CancelledError):
                 await renewal
         await runner.cleanup()
+
+
+def check(settings: WebSettings) -> None:
+    """Say what is wrong with the files that the settings name. Raises `FlowwatchError`."""
+    if settings.token_file and not token_of(settings.token_file):
+        raise FlowwatchError(f"web.token_file: {settings.token_file} is empty")
+    tls_context(settings.tls)
 
 
 def token_of(file: Path) -> str:
