@@ -370,6 +370,11 @@ def test_a_configuration_does_not_change() -> None:
         ("hubble: {tls: {enabled: true, cert: c}}",
          "flowwatch.yaml:1: hubble.tls.cert: needs hubble.tls.key beside it\n"
          "       1 | hubble: {tls: {enabled: true, cert: c}}"),
+        ("web: {tls: {client_ca: c}}", "flowwatch.yaml:1: web.tls.client_ca: needs web.tls.cert beside it\n"
+         "       1 | web: {tls: {client_ca: c}}"),
+        ("web: {prefix: flow/../watch/}", "flowwatch.yaml:1: web.prefix: 'flow/../watch/' is not a path\n"
+         "       1 | web: {prefix: flow/../watch/}\n    expected a path such as /flowwatch, or nothing; "
+         "did you mean /flow/watch?"),
         ("hubble: {tls: {ca: c}}", "flowwatch.yaml:1: hubble.tls.ca: has no effect without TLS\n"
          "       1 | hubble: {tls: {ca: c}}\n    set hubble.tls.enabled to true, or to false to say so"),
         ("alerts: {basic_auth: {username: x}}", "flowwatch.yaml:1: alerts.basic_auth.username: needs "
@@ -575,9 +580,9 @@ def test_shows_values_and_where_each_came_from(tmp_path: Path) -> None:
         "    enabled: false": "default",
         "  memory_limit: 256MB": "default",
     }
-    lines = dict(re.split(r" +# ", line, maxsplit=1) for line in shown.splitlines() if "#" in line)
-    assert expected.items() <= lines.items()
-    assert len(lines) == len(KEYS)
+    pairs = [re.split(r" +# ", line, maxsplit=1) for line in shown.splitlines() if "#" in line]
+    assert expected.items() <= dict(pairs).items()
+    assert len(pairs) == len(KEYS)
 
 
 def test_what_is_shown_can_be_loaded_again(tmp_path: Path) -> None:
