@@ -4,6 +4,8 @@ with a token and with certificates, where it asks for them."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import io
 import json
 import os
 import shutil
@@ -17,12 +19,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import aiohttp
 import pytest
 
 import flowwatch
 from flowwatch.assemble import running
+from flowwatch.cli import main
 from flowwatch.config import Config, WebTLSSettings
 from flowwatch.errors import FlowwatchError, SourceError
 from flowwatch.listing import Filter, wanted
@@ -33,7 +37,6 @@ from tests.support.feed import Feed, settings, until
 from tests.support.flowtext import parse
 from tests.support.simulated import make_certificate
 
-ROOT = Path(__file__).parents[1]
 ALLOWLIST = """
 apiVersion: flowwatch/v1
 kind: Allowlist
@@ -57,18 +60,21 @@ EDGES = {
 
 
 def run(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """The command line, to its end."""
-    done = subprocess.run(
-        [sys.executable, "-m", "flowwatch", *map(str, arguments)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    return done
+    """The command line, to its end, in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    command = list(map(str, arguments))
+    with (
+        contextlib.chdir(cwd),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        mock.patch.object(sys, "argv", ["flowwatch", *command]),
+    ):
+        try:
+            main()
+            code = 0
+        except SystemExit as done:
+            code = int(done.code or 0)
+    return subprocess.CompletedProcess(command, code, out.getvalue(), err.getvalue())
 
 
 def watched(config: Config) -> Iterator[tuple[Any, Any]]:
