@@ -105,7 +105,7 @@ class NodeStrip:
 
 
 def node_strips(records: Iterable[Mapping[str, Any]], since: datetime, seconds: int) -> list[NodeStrip]:
-    """Coverage by node from rows of `coverage_minutes`, the worst watched first."""
+    """Coverage by node from rows of `coverage_spans`, the worst watched first."""
     minutes: dict[str, dict[int, list[Mapping[str, Any]]]] = {}
     for record in records:
         step = int((record["minute"] - since).total_seconds() // seconds)

@@ -29,8 +29,6 @@ SHOWN = 8
 SAMPLE_FLOWS = 5
 WINDOWS: Mapping[str, int] = {"1h": 60, "6h": 360, "24h": 1440, "7d": 10_080}
 """Windows to look back, each with its length in minutes; `drawing.STEPS` spans of it are drawn."""
-MOST_MINUTES = 200_000
-"""Rows of the coverage ledger that one page is drawn from."""
 
 WINDOW = p.choice("window", "How far to look back.", WINDOWS)
 EVIDENCE = {Square.BLOCKED: "dropped", Square.DENIED: "dropped"}
@@ -190,8 +188,8 @@ async def _coverage(request: web.Request) -> web.Response:
     given = p.read(request, (WINDOW, p.CURSOR))
     snapshot = request.app[VIEW].snapshot()
     since, seconds = _window(given["window"], snapshot.now)
-    values = {"since": since, "until": since + timedelta(seconds=seconds * drawing.STEPS)}
-    found = await request.app[VIEW].select("coverage_minutes", {**values, "limit": MOST_MINUTES, "skip": 0})
+    values = {"since": since, "until": since + timedelta(seconds=seconds * drawing.STEPS), "seconds": seconds}
+    found = await request.app[VIEW].select("coverage_spans", values)
     strips = drawing.node_strips(found.records(), since, seconds)
     start = p.offset(given["cursor"])
     return _paper(

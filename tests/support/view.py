@@ -133,7 +133,7 @@ class View:
                 return result(self.flows[skip : skip + limit])
             case "edge_flows":
                 return result(self.flows[:5])
-            case "coverage_minutes":
+            case "coverage_minutes" | "coverage_spans":
                 return result(minutes())
             case "square_over_time":
                 start = WHEN - timedelta(minutes=5)
