@@ -15,6 +15,7 @@ sys.path.insert(0, str(ROOT))
 
 from flowwatch import alerts_table, classify_table, config, metrics, report  # noqa: E402 - the checkout first
 from flowwatch.lint import report as lint  # noqa: E402
+from flowwatch.web import openapi  # noqa: E402
 
 TABLES = {
     "configuration": config.reference,
@@ -22,6 +23,7 @@ TABLES = {
     "queries": report.reference,
     "noise": classify_table.reference,
     "alerts": alerts_table.reference,
+    "http": openapi.reference,
     "lint": lint.reference,
     "lint-unchecked": lint.unchecked,
 }

@@ -82,7 +82,7 @@ class AlertSettings:
 
     def page(self, fingerprint: str) -> str:
         """The page of one finding; empty without `external_url`."""
-        return f"{self.external_url.rstrip('/')}/#finding/{fingerprint}" if self.external_url else ""
+        return f"{self.external_url.rstrip('/')}/findings/{fingerprint}" if self.external_url else ""
 
     def dashboard(self, cluster: str, namespace: str) -> str:
         """The dashboard, on one cluster and namespace; empty without `grafana_url`."""

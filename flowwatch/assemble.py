@@ -48,7 +48,7 @@ def running(
         # A stream that is opened again asks for what it missed; the engine leaves out what it had.
         source = receiver or receiver_for(config, engine.cursors, clock)
         daemon = Daemon(config, source, store, engine, files, clock=clock)
-        with Service(daemon, config, clock) as service, claim(config.store.path, service.address):
+        with Service(daemon, config, clock) as service, claim(config.store.path, service.address, _access(config)):
             daemon.start()
             try:
                 yield daemon, service
@@ -65,6 +65,12 @@ def noise_settings(config: Config) -> NoiseSettings:
     if not config.policy.allow_localhost:  # then policy does decide about a pod's own node
         judged.add(FlowClass.KUBELET_PROBE)
     return NoiseSettings(judge.start_window, judge.rollout_window, judged=frozenset(judged))
+
+
+def _access(config: Config) -> dict[str, str]:
+    """The files that those beside us need to ask us."""
+    files = {"token_file": config.web.token_file, "certificate": config.web.tls.cert}
+    return {name: str(file.absolute()) for name, file in files.items() if file}
 
 
 def watch(

@@ -25,6 +25,8 @@ from flowwatch import __version__, cli_alerts, cli_allowlist, config, render, re
 from flowwatch.assemble import running, watch
 from flowwatch.cli_coverage import coverage
 from flowwatch.cli_export import export_command
+from flowwatch.cli_look import conditions, findings
+from flowwatch.cli_look import watch as live
 from flowwatch.cli_replay import replay
 from flowwatch.database import Database
 from flowwatch.declared import read
@@ -34,6 +36,7 @@ from flowwatch.model import Snapshot
 from flowwatch.receive.certificates import tls_problems
 from flowwatch.simulate.command import simulate
 from flowwatch.terminal import LiveView, line, output_width
+from flowwatch.web import serving
 from flowwatch.words import plural
 
 LINE_EVERY = 60.0
@@ -197,6 +200,7 @@ def config_check(path: Path | None) -> None:
     settings = config.load(path, os.environ)
     if problems := [problem for source in settings.every_source for problem in tls_problems(source.hubble)]:
         raise ConfigError(problems)
+    serving.check(settings.web)
     allowlist = read(settings.allowlist, time.time(), settings.policy)
     rules = plural(len(allowlist.rules), "rule") if allowlist else "no allowlist"
     click.echo(f"{path or 'environment and defaults'}: ok, {rules}")
@@ -209,7 +213,17 @@ def config_show(path: Path | None) -> None:
     click.echo(config.show(config.load(path, os.environ)).rstrip("\n"))
 
 
-for _command in (cli_alerts.alerts, cli_allowlist.allowlist, coverage, export_command, replay, simulate):
+for _command in (
+    cli_alerts.alerts,
+    cli_allowlist.allowlist,
+    coverage,
+    findings,
+    live,
+    conditions,
+    export_command,
+    replay,
+    simulate,
+):
     cli.add_command(_command)
 
 

@@ -36,6 +36,7 @@ from flowwatch.config_values import (
     OPTIONAL_URL,
     RATIO,
     ROUTE,
+    URL_PATH,
     choice,
     count,
     duration,
@@ -196,12 +197,34 @@ class AlertSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class WebTLSSettings:
+    """Encryption of the page, the HTTP API and `/metrics`. Renewed files are taken up within a minute."""
+
+    cert: OptionalFile = None
+    """PEM file with the server's certificate and those between it and its authority; with it, only TLS is spoken."""
+    key: OptionalFile = None
+    """PEM file with the private key of `cert`."""
+    client_ca: OptionalFile = None
+    """PEM file with the authorities of client certificates; with it, only who shows one is answered (mutual TLS).
+    `/healthz` and `/readyz` answer anyone."""
+
+
+@dataclass(frozen=True, slots=True)
 class WebSettings:
     """The page, the HTTP API and `/metrics`."""
 
     listen: Address = "127.0.0.1:9950"
-    """The address to listen on. There is no authentication: beyond this machine (`0.0.0.0:9950`, as in a
-    pod) everyone who reaches the port sees all flows."""
+    """The address to listen on. Beyond this machine (`0.0.0.0:9950`, as in a pod) everyone who reaches the port
+    sees all flows, unless `web.token_file` or `web.tls.client_ca` is set."""
+    prefix: Annotated[str, URL_PATH] = ""
+    """The path below which everything is served, such as `/flowwatch`, for a proxy that hands paths on unchanged;
+    `/metrics` and health are at the root as well. A proxy that takes the path away says so with
+    `X-Forwarded-Prefix` and needs none."""
+    token_file: OptionalFile = None
+    """A file with a token that every request must show, as `Authorization: Bearer` or as the password of basic
+    authentication (with any user name), which browsers ask for. It is read at each request, so that it can be
+    changed. `/healthz` and `/readyz` answer anyone; `/metrics` asks for it too."""
+    tls: WebTLSSettings = field(default_factory=WebTLSSettings)
 
     @property
     def host(self) -> str:
@@ -335,6 +358,11 @@ def _contradictions(config: Config) -> Iterator[tuple[Problem, tuple[str, ...]]]
     for given, missing in (("cert", "key"), ("key", "cert")):
         if getattr(alerts.tls, given) and not getattr(alerts.tls, missing):
             names = (f"alerts.tls.{given}", f"alerts.tls.{missing}")
+            yield problem(names[0], f"needs {names[1]} beside it"), names
+    served = config.web.tls
+    for given, missing in (("cert", "key"), ("key", "cert"), ("client_ca", "cert")):
+        if getattr(served, given) and not getattr(served, missing):
+            names = (f"web.tls.{given}", f"web.tls.{missing}")
             yield problem(names[0], f"needs {names[1]} beside it"), names
     basic, password = "alerts.basic_auth.username", "alerts.basic_auth.password_file"
     if alerts.basic_auth.username and not alerts.basic_auth.password_file:

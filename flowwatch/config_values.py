@@ -224,6 +224,13 @@ def _parse_name(text: str) -> str:
     return text
 
 
+def _parse_url_path(text: str) -> str:
+    if not re.fullmatch(r"(?:/[A-Za-z0-9._~-]{1,64}){0,8}", text) or re.search(r"/\.{1,2}(?:/|$)", text):
+        parts = [part for part in re.sub(r"[^A-Za-z0-9._~/-]", "", text).split("/") if part.strip(".")]
+        raise UnreadableValue(f"{quote(text)} is not a path", f"did you mean /{'/'.join(parts)}?" if parts else "")
+    return text
+
+
 def _parse_label(text: str) -> str:
     if not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", text):
         hint = re.sub(r"[^a-zA-Z0-9_]", "_", text)
@@ -338,3 +345,4 @@ URL = Kind("URL", "a URL such as http://alertmanager:9093", _parse_url)
 ALERTMANAGER = Kind("URL", "a URL such as http://alertmanager:9093", _parse_alertmanager)
 ROUTE = Kind("labels", "labels such as team=checkout pager=night", _parse_route)
 OPTIONAL_URL = Kind("URL", "a URL such as https://flowwatch.example.org, or nothing", _parse_optional_url)
+URL_PATH = Kind("URL path", "a path such as /flowwatch, or nothing", _parse_url_path)

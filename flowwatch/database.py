@@ -7,9 +7,6 @@ daemon's HTTP API instead; the caller does not notice.
 from __future__ import annotations
 
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -17,14 +14,21 @@ from typing import TYPE_CHECKING, Self
 import pyarrow as pa
 
 from flowwatch import report, sql
-from flowwatch.errors import QueryError, StoreError
+from flowwatch.errors import SourceError, StoreError
+from flowwatch.remote import Access, Remote
 from flowwatch.store import Store, owner_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-TIMEOUT = 60.0
-"""Seconds to wait for the daemon that owns the file."""
+
+def running_owner(path: str | Path) -> Remote | None:
+    """The daemon that owns a database file, to ask it; None where nobody does."""
+    owner = owner_of(path)
+    if owner is None:
+        return None
+    files = {name: Path(file) for name, file in owner.access.items() if name in ("token_file", "certificate")}
+    return Remote(owner.api, Access(**files))
 
 
 class Database:
@@ -33,9 +37,9 @@ class Database:
     def __init__(self, path: str | Path) -> None:
         """Open the file to read it, or find the daemon that owns it. Raises `StoreError`."""
         self.path = Path(path)
-        self._api = owner_of(self.path)
+        self._remote = running_owner(self.path)
         self._store: Store | None = None
-        if not self._api:
+        if self._remote is None:
             if not self.path.exists():
                 raise StoreError(f"{self.path}: there is no such file; name the `store.path` of a flowwatch")
             self._store = Store(self.path, read_only=True)
@@ -43,19 +47,14 @@ class Database:
     def table(self, name: str, **given: str) -> pa.Table:
         """Run a named query and give an Arrow table. `since` and `until` are written as on the command line."""
         query = sql.report(name)
+        values = report.parameters(query, given, time.time())
         if self._store is not None:
-            return self._store.query(query, report.parameters(query, given, time.time()))
-        report.parameters(query, given, time.time())
-        address = f"{self._api}/api/v1/query/{name}?{urllib.parse.urlencode({**given, 'format': 'arrow'})}"
+            return self._store.query(query, values)
+        assert self._remote is not None
         try:
-            with urllib.request.urlopen(address, timeout=TIMEOUT) as answer:
-                return pa.ipc.open_stream(answer.read()).read_all()
-        except urllib.error.HTTPError as error:
-            raise QueryError(f"{self._api}: {error.read(4096).decode(errors='replace')}") from error
-        except (OSError, pa.ArrowInvalid) as error:
-            raise StoreError(
-                f"{self.path} is in use, and the flowwatch at {self._api} does not answer: {error}"
-            ) from error
+            return pa.ipc.open_stream(self._remote.read(f"/api/v1/query/{name}", **given, format="arrow")).read_all()
+        except (SourceError, pa.ArrowInvalid) as error:
+            raise StoreError(f"{self.path} is in use: {error}") from error
 
     def query(self, name: str, **given: str) -> pd.DataFrame:
         """Run a named query and give a DataFrame, e.g. `query("drops_by_reason", since="1h")`."""

@@ -71,5 +71,5 @@ class QueryError(FlowwatchError):
     """A named query does not exist, lacks a parameter or failed."""
 
 
-class PatienceError(FlowwatchError):
-    """A search took longer than it may."""
+class QueryTimeoutError(QueryError):
+    """A query took longer than it may."""

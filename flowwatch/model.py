@@ -207,9 +207,11 @@ class Finding:
     @property
     def sentence(self) -> str:
         """The finding as one sentence, without a final full stop."""
-        return f"{self.edge} {self._predicate()}{self._nearest()}"
+        return f"{self.edge} {self.predicate}{self._nearest()}"
 
-    def _predicate(self) -> str:
+    @property
+    def predicate(self) -> str:
+        """What the sentence says of the edge, without the nearest rule."""
         rule, drops = self.judgement.rule, self._drops()
         if self.enforcement is Enforcement.AUDITED:
             declared = f"is declared by `{rule}`" if self.judgement.declared is Declared.YES else "is not declared"

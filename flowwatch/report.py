@@ -36,12 +36,25 @@ def moment(text: str, now: float, field: str) -> datetime:
             return _BEGINNING
     try:
         parsed = datetime.fromisoformat(written)
-    except ValueError:
+        return parsed.astimezone(UTC).replace(tzinfo=None) if parsed.tzinfo else parsed
+    except (ValueError, OverflowError):
         raise QueryError(
             f"{field}: {text!r} is not a time; write a span such as 1h or 7d, a time such as 2026-01-31T12:00:00Z, "
             f"`now`, or `{FOREVER}`"
         ) from None
-    return parsed.astimezone(UTC).replace(tzinfo=None) if parsed.tzinfo else parsed
+
+
+def milliseconds(when: datetime) -> int:
+    """Naive UTC as milliseconds since the epoch."""
+    return round((when - _BEGINNING) / timedelta(milliseconds=1))
+
+
+def of_milliseconds(count: int) -> datetime:
+    """Milliseconds since the epoch as naive UTC; at the latest the last that a calendar holds."""
+    try:
+        return _BEGINNING + timedelta(milliseconds=count)
+    except OverflowError:
+        return datetime.max
 
 
 def parameters(query: sql.Query, given: Mapping[str, str], now: float) -> dict[str, object]:

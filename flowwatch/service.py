@@ -10,27 +10,32 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
+from urllib.parse import urlsplit
 
 import aiohttp
 import pyarrow as pa
-from aiohttp import web as aiohttp_web
 
-from flowwatch import report, sql, web
+from flowwatch import alerts_patch, report, sql, web
 from flowwatch.alerting import Alerting, settings_of
 from flowwatch.config import Config
 from flowwatch.daemon import Daemon
 from flowwatch.errors import FlowwatchError
-from flowwatch.model import Snapshot
+from flowwatch.model import Finding, Snapshot
 from flowwatch.notify import Notifier, NotifySettings
 from flowwatch.notify_targets import TLSFiles
 from flowwatch.store_search import Search
+from flowwatch.web.serving import serving
 
 log = logging.getLogger("flowwatch.service")
 
 ALERT_TICK = 1.0
+QUERIES_AT_ONCE = 2
+"""Queries that run at the same time; more wait, for they compete with the ingest."""
+QUERY_SECONDS = 20.0
+"""How long one query may take."""
 STALE_BEAT = 60.0
 """Seconds without a sign of life after which a thread counts as stuck."""
 
@@ -41,6 +46,7 @@ class DaemonView:
     def __init__(self, daemon: Daemon, clock: Callable[[], float] = time.time) -> None:
         self._daemon = daemon
         self._clock = clock
+        self._queries = asyncio.Semaphore(QUERIES_AT_ONCE)
 
     def snapshot(self) -> Snapshot:
         """The newest snapshot."""
@@ -70,9 +76,24 @@ class DaemonView:
     async def query(self, name: str, params: Mapping[str, str]) -> web.QueryResult:
         """Run a named query in a thread of its own."""
         query = sql.report(name)
-        values = report.parameters(query, params, self._clock())
-        table = await asyncio.to_thread(self._daemon.store.query, query, values)
-        return web.QueryResult(tuple(table.column_names), _rows(table), lambda: _arrow(table))
+        return await self._run(query, report.parameters(query, params, self._clock()))
+
+    async def select(self, name: str, values: Mapping[str, object]) -> web.QueryResult:
+        """Run a query of the page's in a thread of its own."""
+        return await self._run(sql.queries("page")[name], values)
+
+    async def _run(self, query: sql.Query, values: Mapping[str, object]) -> web.QueryResult:
+        async with self._queries:
+            return await asyncio.to_thread(self._ask, query, values)
+
+    def _ask(self, query: sql.Query, values: Mapping[str, object]) -> web.QueryResult:
+        table = self._daemon.store.query(query, values, QUERY_SECONDS)
+        columns = [column.to_pylist() for column in table.columns]
+        return web.QueryResult(tuple(table.column_names), list(zip(*columns, strict=True)), lambda: _arrow(table))
+
+    def patches(self, finding: Finding) -> web.Patches:
+        """What would make the finding end."""
+        return web.Patches(alerts_patch.allowlist_line(finding), alerts_patch.policy(finding))
 
     def queries(self) -> Sequence[Mapping[str, object]]:
         """The named queries."""
@@ -81,11 +102,6 @@ class DaemonView:
     def logs(self) -> Search:
         """The stored flows as log lines."""
         return Search(self._daemon.store, self._daemon.config.cluster)
-
-
-def _rows(table: pa.Table) -> Iterator[tuple[object, ...]]:
-    """The rows as Python values, made when somebody asks: Arrow readers never do."""
-    yield from zip(*(column.to_pylist() for column in table.columns), strict=True)
 
 
 def _arrow(table: pa.Table) -> bytes:
@@ -141,14 +157,10 @@ class Service:
     async def _serve(self) -> None:
         self._stop = asyncio.Event()
         settings = self._config.web
-        loopback = settings.host in ("127.0.0.1", "localhost", "::1")
-        app = web.build(DaemonView(self._daemon, self._clock), web.LOOPBACK_NAMES if loopback else ())
-        runner = aiohttp_web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-        await runner.setup()
-        try:
-            site = aiohttp_web.TCPSite(runner, settings.host, settings.port)
-            await site.start()
-            self.address = f"http://{_authority(settings.host, runner.addresses[0][1])}"
+        # Behind a proxy on this machine, requests name the host that people know.
+        known = urlsplit(self._config.alerts.external_url).hostname or ""
+        async with serving(DaemonView(self._daemon, self._clock), settings, (known,)) as address:
+            self.address = address
             async with aiohttp.ClientSession() as session:
                 notifier = Notifier(
                     self._config.alerts.alertmanagers, self._notify_settings(), self._daemon.metrics, session
@@ -157,8 +169,6 @@ class Service:
                 self._ready.set()
                 await self._alert(notifier)
                 await notifier.close(2.0)
-        finally:
-            await runner.cleanup()
 
     async def _alert(self, notifier: Notifier) -> None:
         """Advance the alerts until told to stop."""
@@ -182,7 +192,3 @@ class Service:
             tls=TLSFiles(wanted.tls.ca, wanted.tls.cert, wanted.tls.key, wanted.tls.server_name),
             resolve_interval=wanted.resolve_interval,
         )
-
-
-def _authority(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -130,7 +130,7 @@ def status_json(snapshot: Snapshot, limit: int | None = None) -> dict[str, Json]
         "classes": plain(snapshot.classes),
         "squares": {str(square): snapshot.squares.get(square, 0) for square in Square},
         "lost": plain(snapshot.lost),
-        "nodes": [_node_json(node) for node in snapshot.nodes],
+        "nodes": nodes_json(snapshot),
         "coverage": plain(snapshot.coverage),
         "watched_since": rfc3339(snapshot.watched_since),
         "coverage_gaps": snapshot.coverage_gaps,
@@ -149,6 +149,11 @@ def status_json(snapshot: Snapshot, limit: int | None = None) -> dict[str, Json]
         "findings_total": len(snapshot.findings),
         "findings": [finding_json(finding) for finding in shown],
     }
+
+
+def nodes_json(snapshot: Snapshot) -> list[Json]:
+    """The JSON form of what is known of each node's stream."""
+    return [_node_json(node) for node in snapshot.nodes]
 
 
 def _node_json(node: NodeCoverage) -> dict[str, Json]:

@@ -12,6 +12,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock, Timer
 
@@ -21,7 +22,7 @@ import pyarrow as pa
 from flowwatch import sql
 from flowwatch.coverage_node import StoredNode
 from flowwatch.cursors import Cursor
-from flowwatch.errors import DamagedError, PatienceError, QueryError, StoreError, UnwritableError
+from flowwatch.errors import DamagedError, QueryError, QueryTimeoutError, StoreError, UnwritableError
 from flowwatch.model import Identity, Kind
 from flowwatch.store_faults import ends_the_connection, fault, first_line, log_of, set_aside
 from flowwatch.store_open import connect, run, run_on
@@ -146,13 +147,18 @@ class Store:
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────
 
-    def query(self, query: sql.Query, params: Mapping[str, object]) -> pa.Table:
-        """Run a named query on a cursor of its own. Times are naive UTC `datetime`s."""
+    def query(self, query: sql.Query, params: Mapping[str, object], seconds: float | None = None) -> pa.Table:
+        """Run a named query on a cursor of its own. Times are naive UTC `datetime`s. After `seconds` (None: never)
+        it is given up with a `QueryTimeoutError`."""
         missing = [name for name in query.params if name not in params]
         if missing:
             raise QueryError(f"{query.where}: missing parameters: {', '.join(missing)}")
         try:
-            return self._select(query, {name: params[name] for name in query.params})
+            return self._select(query, {name: params[name] for name in query.params}, seconds)
+        except duckdb.InterruptException as error:
+            raise QueryTimeoutError(
+                f"{query.where}: given up after {seconds:g} s; ask for less time, or for fewer rows"
+            ) from error
         except (duckdb.Error, UnicodeDecodeError) as error:
             if isinstance(told := fault(self.path, error), DamagedError):
                 self._damage = self._damage or str(told)
@@ -161,18 +167,13 @@ class Store:
     def search(
         self, view: str, narrow: Callable[[duckdb.DuckDBPyRelation], duckdb.DuckDBPyRelation], patience: float
     ) -> pa.Table:
-        """What is left of a view once narrowed, on a cursor of its own. Raises `PatienceError` after so many
+        """What is left of a view once narrowed, on a cursor of its own. Raises `QueryTimeoutError` after so many
         seconds, `StoreError` where the database refuses."""
         try:
-            with self._readers.cursor(self._connection) as cursor:
-                timer = Timer(patience, cursor.interrupt)
-                timer.start()
-                try:
-                    return narrow(cursor.view(view)).to_arrow_table()
-                finally:
-                    timer.cancel()
+            with self._readers.cursor(self._connection) as cursor, _limited(cursor, patience):
+                return narrow(cursor.view(view)).to_arrow_table()
         except duckdb.InterruptException as error:
-            raise PatienceError(f"stopped after {patience:g} s; search a shorter time, or for less") from error
+            raise QueryTimeoutError(f"stopped after {patience:g} s; search a shorter time, or for less") from error
         except duckdb.Error as error:
             raise StoreError(f"{self.path}: {first_line(error)}") from error
 
@@ -283,9 +284,27 @@ class Store:
         except (duckdb.Error, UnicodeDecodeError) as error:
             raise fault(self.path, error, opening=True) from error
 
-    def _select(self, query: sql.Query, params: Mapping[str, object]) -> pa.Table:
-        with self._readers.cursor(self._connection) as cursor:
+    def _select(self, query: sql.Query, params: Mapping[str, object], seconds: float | None = None) -> pa.Table:
+        with self._readers.cursor(self._connection) as cursor, _limited(cursor, seconds):
             return cursor.sql(query.sql, params=dict(params) or None).to_arrow_table()
+
+
+@contextlib.contextmanager
+def _limited(cursor: duckdb.DuckDBPyConnection, seconds: float | None) -> Iterator[None]:
+    """Interrupt what runs on a cursor after so many seconds (None: never)."""
+
+    def give_up() -> None:
+        with contextlib.suppress(duckdb.Error):  # it may have ended at this very moment
+            cursor.interrupt()
+
+    timer = Timer(seconds or 0.0, give_up)
+    timer.daemon = True
+    if seconds is not None:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 # ── who owns a file ──────────────────────────────────────────────────────────────────────────────
@@ -297,21 +316,30 @@ def owner_note(path: str | Path) -> Path:
 
 
 @contextlib.contextmanager
-def claim(path: str | Path, api: str) -> Iterator[None]:
-    """Say beside the file that this process owns it and answers queries at `api`, while the context lasts."""
+def claim(path: str | Path, api: str, access: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Say beside the file that this process owns it and answers queries at `api`, while the context lasts.
+    `access` are the paths of files that those who ask must show or trust (see `Owner`), never their contents."""
     note = owner_note(path)
-    note.write_text(json.dumps({"pid": os.getpid(), "api": api}), encoding="utf-8")
+    note.write_text(json.dumps({"pid": os.getpid(), "api": api, "access": dict(access or {})}), encoding="utf-8")
     try:
         yield
     finally:
         note.unlink(missing_ok=True)
 
 
-def owner_of(path: str | Path) -> str | None:
-    """The HTTP API of the living process that owns the file, if it left a note."""
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who owns a file: its HTTP API, and the files that asking it takes: `token_file`, `certificate`."""
+
+    api: str
+    access: Mapping[str, str]
+
+
+def owner_of(path: str | Path) -> Owner | None:
+    """The living process that owns the file, if it left a note."""
     try:
         note = json.loads(owner_note(path).read_text(encoding="utf-8"))
         os.kill(int(note["pid"]), 0)
-        return str(note["api"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return Owner(str(note["api"]), {str(key): str(value) for key, value in note.get("access", {}).items()})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

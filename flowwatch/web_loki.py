@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from aiohttp import hdrs, web
 
-from flowwatch.errors import PatienceError, QueryError, StoreError
+from flowwatch.errors import QueryError, QueryTimeoutError, StoreError
 from flowwatch.logql import answers
 from flowwatch.logql.evaluate import Group, Ints, Samples, Slices, Steps, samples, slices
 from flowwatch.logql.fields import LABELS, NOTHING
@@ -85,12 +85,12 @@ def _served(handler: Handler) -> Callable[[web.Request], Awaitable[web.Response]
     async def serve(request: web.Request) -> web.Response:
         try:
             body = await handler(request.query, request)
+        except QueryTimeoutError as error:
+            return _refused(504, str(error))
         except QueryError as error:
             return _refused(400, str(error))
         except _TooManyError:
             return _refused(429, "too many outstanding requests")
-        except PatienceError as error:
-            return _refused(504, str(error))
         except StoreError as error:
             return _refused(503, str(error))
         text = await asyncio.to_thread(lambda: json_text(body).encode())

@@ -369,7 +369,7 @@ def test_annotations_of_an_unexpected_edge() -> None:
         "since": "2026-09-21 14:03:20 UTC",
         "coverage": "98.7 %",
         "flows": "one flow\nanother",
-        "page_url": f"https://fw.example.org/x/#finding/{found.fingerprint}",
+        "page_url": f"https://fw.example.org/x/findings/{found.fingerprint}",
         "dashboard_url": (
             "https://grafana.example.org/d/flowwatch-overview?var-cluster=homelab&var-namespace=monitoring"
         ),
@@ -505,7 +505,7 @@ def test_payload_of_a_firing_alert() -> None:
             "annotations": alert.annotations(settings),
             "startsAt": "2026-09-21T14:13:20.000Z",
             "endsAt": "2026-09-21T14:15:30.000Z",
-            "generatorURL": f"https://flowwatch.example.com/ui/#finding/{alert.fingerprint}",
+            "generatorURL": f"https://flowwatch.example.com/ui/findings/{alert.fingerprint}",
         }
     ]
 

@@ -371,6 +371,11 @@ def test_a_configuration_does_not_change() -> None:
         ("hubble: {tls: {enabled: true, cert: c}}",
          "flowwatch.yaml:1: hubble.tls.cert: needs hubble.tls.key beside it\n"
          "       1 | hubble: {tls: {enabled: true, cert: c}}"),
+        ("web: {tls: {client_ca: c}}", "flowwatch.yaml:1: web.tls.client_ca: needs web.tls.cert beside it\n"
+         "       1 | web: {tls: {client_ca: c}}"),
+        ("web: {prefix: flow/../watch/}", "flowwatch.yaml:1: web.prefix: 'flow/../watch/' is not a path\n"
+         "       1 | web: {prefix: flow/../watch/}\n    expected a path such as /flowwatch, or nothing; "
+         "did you mean /flow/watch?"),
         ("hubble: {tls: {ca: c}}", "flowwatch.yaml:1: hubble.tls.ca: has no effect without TLS\n"
          "       1 | hubble: {tls: {ca: c}}\n    set hubble.tls.enabled to true, or to false to say so"),
         ("alerts: {basic_auth: {username: x}}", "flowwatch.yaml:1: alerts.basic_auth.username: needs "

@@ -23,6 +23,7 @@ import pytest
 import yaml
 
 from flowwatch.alerts_table import NAMES
+from flowwatch.alerts_text import SUMMARIES
 from flowwatch.logql.fields import LABELS
 from flowwatch.logql.parse import parse
 from flowwatch.logql.syntax import Selection

@@ -10,6 +10,7 @@ import yaml
 from flowwatch import alerts_table, allowlist, classify_table, config, metrics, report, runbook, sql
 from flowwatch.cli import cli
 from flowwatch.codes import FlowClass
+from flowwatch.web import openapi
 
 ROOT = Path(__file__).parents[1]
 DOCS = sorted(
@@ -35,6 +36,11 @@ def test_the_query_table_is_what_the_files_say() -> None:
 def test_the_configuration_table_is_what_the_code_says() -> None:
     """docs/configuration.md lists every key."""
     assert block("docs/configuration.md", "configuration") == config.reference().strip()
+
+
+def test_the_api_table_is_what_the_code_says() -> None:
+    """docs/http.md lists every address of the JSON API."""
+    assert block("docs/http.md", "http") == openapi.reference().strip()
 
 
 def test_the_metrics_table_is_what_the_code_says() -> None:

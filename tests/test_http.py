@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import re
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -15,46 +13,8 @@ from pytest_aiohttp.plugin import AiohttpClient
 from yarl import URL
 
 from flowwatch import web
-from flowwatch.errors import QueryError
-from flowwatch.model import Snapshot
 from tests.support.samples import LOKI_SENTENCE, hostile_finding, loki_finding, snapshot
-
-
-class View:
-    """A daemon as the HTTP surface sees it, with everything at hand."""
-
-    def __init__(self) -> None:
-        self.now = snapshot()
-        self.unready = ""
-
-    def snapshot(self) -> Snapshot:
-        return self.now
-
-    def metrics(self, accept: str) -> tuple[bytes, str]:
-        return f"# accept {accept}\n".encode(), "text/plain; version=0.0.4; charset=utf-8"
-
-    def health(self) -> Mapping[str, str]:
-        return {"ingest": "ok", "writer": "ok"}
-
-    def ready(self) -> Mapping[str, str]:
-        return {"store": self.unready or "ok", "stream": "ok"}
-
-    async def query(self, name: str, params: Mapping[str, str]) -> web.QueryResult:
-        if name != "verdicts":
-            raise QueryError(f"there is no query {name!r}")
-        table = pa.table({"verdict": ["DROPPED", "=cmd()"], "flows": [3, 1]})
-
-        def arrow() -> bytes:
-            sink = pa.BufferOutputStream()
-            with pa.ipc.new_stream(sink, table.schema) as writer:
-                writer.write_table(table)
-            return bytes(sink.getvalue())
-
-        assert set(params) <= {"since", "until"}
-        return web.QueryResult(("verdict", "flows"), [("DROPPED", 3), ("=cmd()", 1)], arrow)
-
-    def queries(self) -> Sequence[Mapping[str, object]]:
-        return [{"name": "verdicts", "doc": "How many?", "params": ["since"], "columns": "verdict, flows"}]
+from tests.support.view import View
 
 
 @pytest.fixture
@@ -96,7 +56,7 @@ async def test_status_and_findings(client: TestClient[Any, Any]) -> None:
         ("/api/v1/findings?colour=red", 400, "colour"),
         ("/api/v1/findings?square=denied&square=blocked", 400, "more than once"),
         ("/api/v1/findings/0123456789abcdef", 404, ""),
-        ("/api/v1/findings/nonsense", 400, ""),
+        ("/api/v1/findings/nonsense", 404, ""),
         ("/api/v1/query/nonsense", 404, "there is no query"),
         ("/api/v1/query/verdicts?format=pdf", 400, "format"),
         ("/nowhere", 404, "/nowhere"),
@@ -166,26 +126,6 @@ async def test_names_of_strangers_are_refused(view: View, aiohttp_client: Aiohtt
     client = await aiohttp_client(web.build(view, web.LOOPBACK_NAMES))
     assert (await client.get("/api/v1/status", headers={"Host": "evil.example"})).status == 421
     assert (await client.get("/api/v1/status", headers={"Host": "localhost:9950"})).status == 200
-
-
-async def test_the_page_and_its_parts(client: TestClient[Any, Any]) -> None:
-    """The page is there, everything it names is there, and nothing in it is inline."""
-    text = await (await client.get("/")).text()
-    assert "flowwatch" in text
-    assert not re.search(r"<style|\sstyle=|\son\w+=", text)
-    assert all("src=" in tag for tag in re.findall(r"<script[^>]*>", text))
-    found = {f"/{name}" for name in re.findall(r'(?:src|href)="(static/[^"]+)"', text)}
-    assert len(found) >= 3
-    seen: set[str] = set()
-    while found - seen:
-        name = (found - seen).pop()
-        seen.add(name)
-        response = await client.get(name)
-        assert response.status == 200, name
-        if response.content_type == "text/javascript":
-            body = await response.text()
-            assert "innerHTML" not in body
-            found |= {f"/static/{part}" for part in re.findall(r'from "\./([\w.]+)"', body)}
 
 
 async def test_hostile_text_stays_text(client: TestClient[Any, Any], view: View) -> None:

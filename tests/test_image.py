@@ -178,7 +178,7 @@ def test_the_wheel_holds_the_package_and_its_data(wheel: zipfile.ZipFile) -> Non
     queries, package = shipped("queries/**/*.sql"), shipped("flowwatch/**/*")
 
     assert queries
-    assert "flowwatch/page/index.html" in package
+    assert "flowwatch/page/overview.html" in package
     assert package <= names
     assert {f"flowwatch/_data/{path}" for path in queries | shipped("examples/**/*") | {"runbook.md"}} <= names
 

@@ -12,7 +12,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from flowwatch.engine import Engine
-from flowwatch.errors import PatienceError, QueryError
+from flowwatch.errors import QueryError, QueryTimeoutError
 from flowwatch.logql.evaluate import Steps, slices
 from flowwatch.logql.expressions import wrong
 from flowwatch.logql.fields import LABELS
@@ -236,7 +236,7 @@ def test_a_search_is_stopped(search: Search) -> None:
         one, two, three, four = (view.set_alias(name) for name in ("one", "two", "three", "four"))
         return one.cross(two).cross(three.cross(four)).count("*")
 
-    with pytest.raises(PatienceError, match=r"stopped after 0\.5 s"):
+    with pytest.raises(QueryTimeoutError, match=r"stopped after 0\.5 s"):
         search.store.search("log_fields", endless, 0.5)
     assert search.lines(selection('{verdict=~".+"}'), ALWAYS, 1, True).num_rows == 1
 

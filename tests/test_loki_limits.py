@@ -14,7 +14,7 @@ from aiohttp.test_utils import TestClient
 from pytest_aiohttp.plugin import AiohttpClient
 
 from flowwatch import web_loki
-from flowwatch.errors import PatienceError, StoreError
+from flowwatch.errors import QueryTimeoutError, StoreError
 
 RANGE = "/loki/api/v1/query_range"
 PIECES = ("{", "}", "(", ")", "[5m]", "|", "|=", "json", "level", "=", '"a"', "=~", '".+"', "sum", "by", "rate", ",",
@@ -95,7 +95,7 @@ async def test_few_run_and_some_wait(client: TestClient[Any, Any], logs: Logs) -
 
 @pytest.mark.parametrize(
     ("trouble", "status"),
-    [(PatienceError("stopped after 30 s"), 504), (StoreError("a.duckdb: disk full"), 503)],
+    [(QueryTimeoutError("stopped after 30 s"), 504), (StoreError("a.duckdb: disk full"), 503)],
 )
 async def test_trouble_is_told(client: TestClient[Any, Any], logs: Logs, trouble: Exception, status: int) -> None:
     """With its status, as text; the next search works."""

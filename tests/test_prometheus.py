@@ -233,7 +233,7 @@ async def test_an_alert_fires_and_is_resolved(tmp_path: Path) -> None:
         alert = here.active[found.fingerprint]
         assert known["labels"] == alert.labels
         assert known["annotations"] == alert.annotations(settings)
-        assert known["generatorURL"] == f"https://flowwatch.example.com/#finding/{found.fingerprint}"
+        assert known["generatorURL"] == f"https://flowwatch.example.com/findings/{found.fingerprint}"
         assert known["status"]["state"] == "active"
         (told,) = await until(lambda: here.noticed("firing"), "the receiver hears of it")
         assert told["labels"] == alert.labels

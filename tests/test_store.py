@@ -19,7 +19,7 @@ from flowwatch.decode.native import NativeDecoder
 from flowwatch.engine import Engine
 from flowwatch.errors import QueryError, StoreError
 from flowwatch.receive import Batch
-from flowwatch.store import Store, claim, owner_of
+from flowwatch.store import Owner, Store, claim, owner_of
 from flowwatch.store_retention import Keep
 from tests.support.flowtext import parse
 
@@ -179,7 +179,7 @@ def test_the_owner_of_a_file_is_found_while_it_lives(tmp_path: Path) -> None:
     path = tmp_path / "a.duckdb"
     assert owner_of(path) is None
     with claim(path, "http://127.0.0.1:1"):
-        assert owner_of(path) == "http://127.0.0.1:1"
+        assert owner_of(path) == Owner("http://127.0.0.1:1", {})
     assert owner_of(path) is None
     Path(f"{path}.owner").write_text("{}")
     assert owner_of(path) is None

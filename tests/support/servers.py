@@ -118,3 +118,18 @@ async def _running(directory: Path, name: str, *arguments: str) -> AsyncIterator
             except TimeoutError:
                 process.kill()
                 await process.wait()
+
+
+def serve_on_free_port(app: web.Application, note: Path) -> None:
+    """Serve until this process is ended; the port is written to `note` once it is open."""
+
+    async def serve() -> None:
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        written = note.with_suffix(".new")
+        written.write_text(str(runner.addresses[0][1]), encoding="utf-8")
+        written.rename(note)
+        await asyncio.Event().wait()
+
+    asyncio.run(serve())
