@@ -28,10 +28,11 @@ from flowwatch.receive.framing import LONGEST, SAMPLE, Broken, Frames, Framing, 
 from flowwatch.receive.jsonl import LineConverter
 from flowwatch.receive.jsonwire import varint
 from flowwatch.receive.unpack import DamagedError, pieces
-from tests.support import shared
+from tests.support import patience, shared
+from tests.support.patience import PATIENCE
 
-WAIT = 20.0
-"""Seconds that a test waits for what must happen."""
+FULL = 10_000
+"""Messages of a full batch."""
 
 
 def zstd(data: bytes) -> bytes:
@@ -480,12 +481,12 @@ def pipe() -> Iterator[tuple[BinaryIO, BinaryIO]]:
 
 def until(batches: Iterator[list[bytes]], wanted: Callable[[list[bytes]], bool]) -> list[bytes]:
     """The first batch that is wanted; other ones must be empty."""
-    deadline = time.monotonic() + WAIT
+    end = time.monotonic() + PATIENCE
     for batch in batches:
         if wanted(batch):
             return batch
         assert not batch
-        assert time.monotonic() < deadline
+        assert time.monotonic() < end
     raise AssertionError("the source ended")
 
 
@@ -540,8 +541,8 @@ def test_a_trickle_is_handed_on_in_time(pipe: tuple[BinaryIO, BinaryIO]) -> None
     thread = threading.Thread(target=write)
     thread.start()
     try:
-        batches = receiver("-", stdin=reader).batches()
-        assert 0 < len(until(batches, bool)) < 1_000
+        batches = receiver("-", stdin=reader, batch_size=FULL).batches()
+        assert 0 < len(until(batches, bool)) < FULL
     finally:
         done.set()
         thread.join()
@@ -555,11 +556,9 @@ def test_stop_ends_a_source_that_is_still_open(pipe: tuple[BinaryIO, BinaryIO]) 
     got: list[bytes] = []
     thread = threading.Thread(target=lambda: got.extend(message for batch in capture.batches() for message in batch))
     thread.start()
-    deadline = time.monotonic() + WAIT
-    while not capture.status.messages and time.monotonic() < deadline:
-        time.sleep(0.005)
+    patience.until(lambda: capture.status.messages)
     capture.stop()
-    thread.join(WAIT)
+    thread.join(PATIENCE)
     assert not thread.is_alive()
     assert uuids(got) == ["u-0"]
     writer.close()

@@ -10,6 +10,7 @@ from flowwatch.hubble import flow_pb2, observer_pb2
 from flowwatch.simulate.log import CAPACITY, Log, Span
 from flowwatch.simulate.service import Observer, Source
 from flowwatch.simulate.stage import Event
+from tests.support.patience import ENDLESS, PATIENCE, ends
 from tests.support.simulated import SECOND, START, decode, played
 
 
@@ -168,13 +169,15 @@ def test_a_quiet_log_keeps_its_readers_waiting() -> None:
     assert log.read(reader, 10, 0.01, lambda: True) == ([], {})
 
     read: list[Event] = []
-    thread = threading.Thread(target=lambda: read.extend(log.read(reader, 10, 20, lambda: True)[0]))
+    thread = threading.Thread(target=lambda: read.extend(log.read(reader, 10, ENDLESS, lambda: True)[0]), daemon=True)
     thread.start()
     log.append(flows(1, "a"))
-    thread.join(10)
+    thread.join(PATIENCE)
     assert numbers(read) == [0]
 
-    assert log.read(reader, 10, 20, lambda: False) == ([], {})
+    told: list[tuple[list[Event], dict[str, int]]] = []
+    ends(lambda: told.append(log.read(reader, 10, ENDLESS, lambda: False)), "a reader without patience")
+    assert told == [([], {})]
 
 
 def test_the_rate_is_that_of_the_last_minute() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import grpc
 
 from flowwatch.hubble.observer_pb2 import GetFlowsRequest, ServerStatusResponse
+from tests.support.patience import ENDLESS
 
 Script = Callable[[GetFlowsRequest, grpc.ServicerContext], Iterable[bytes]]
 
@@ -22,7 +23,7 @@ def hold(context: grpc.ServicerContext) -> None:
     """Wait until the call is over."""
     over = threading.Event()
     if context.add_callback(over.set):
-        over.wait(30)
+        over.wait(ENDLESS)
 
 
 def sends(*messages: bytes) -> Script:
