@@ -31,7 +31,7 @@ from flowwatch.receive.liveness import Answer, Liveness
 from flowwatch.receive.relay import RelayReceiver
 from flowwatch.receive.relay_errors import explain
 from tests.support.observer import Observer, ends_after, fails, hold, sends
-from tests.support.patience import ENDLESS, PATIENCE, until
+from tests.support.patience import ENDLESS, PATIENCE, ends, until
 
 NAME = "instance.hubble-relay.cilium.io"
 
@@ -425,6 +425,16 @@ def test_a_closed_buffer_keeps_nobody_waiting() -> None:
     filling.join(PATIENCE)
     assert not filling.is_alive()
     assert [buffer.take(0), buffer.take(0), buffer.take(0), buffer.take(0)] == [[b"1"], [b"2"], [b"3"], []]
+
+
+def test_a_buffer_that_was_closed_before_keeps_nobody_waiting_either() -> None:
+    """Whoever comes to take just when it is closed does not wait for what will never come."""
+    buffer = Buffer(batch_size=2, max_messages=2, max_bytes=100)
+    buffer.fill([b"1"])
+    buffer.close()
+    taken: list[list[bytes]] = []
+    ends(lambda: taken.extend((buffer.take(ENDLESS), buffer.take(ENDLESS))), "taking from a closed buffer")
+    assert taken == [[b"1"], []]
 
 
 # Quiet or dead

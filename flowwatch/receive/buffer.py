@@ -60,7 +60,8 @@ class Buffer:
         """The oldest messages, at most a batch; after `timeout` seconds whatever is there, even nothing."""
         if len(self._messages) < self._batch_size and timeout > 0:
             self._full_batch.clear()
-            if len(self._messages) < self._batch_size:
+            # Asked anew: what `close` or `fill` set just before must not be waited for.
+            if len(self._messages) < self._batch_size and not self._closed:
                 self._full_batch.wait(timeout)
         batch = self._messages[: self._batch_size]
         del self._messages[: len(batch)]
