@@ -24,8 +24,9 @@ from flowwatch.config import Config
 from flowwatch.daemon import Daemon
 from flowwatch.errors import StoreError
 from flowwatch.hubble import flow_pb2, observer_pb2
-from tests.support.feed import Feed, settings, until
+from tests.support.feed import Feed, settings
 from tests.support.flowtext import parse
+from tests.support.patience import until
 from tests.support.servers import alertmanager
 
 pytestmark = pytest.mark.prometheus

@@ -28,10 +28,11 @@ from flowwatch.receive.framing import LONGEST, SAMPLE, Broken, Frames, Framing, 
 from flowwatch.receive.jsonl import LineConverter
 from flowwatch.receive.jsonwire import varint
 from flowwatch.receive.unpack import DamagedError, pieces
-from tests.support import shared
+from tests.support import patience, shared
+from tests.support.patience import PATIENCE
 
-WAIT = 20.0
-"""Seconds that a test waits for what must happen."""
+FULL = 10_000
+"""Messages of a full batch."""
 
 
 def zstd(data: bytes) -> bytes:
@@ -569,11 +570,9 @@ def test_stop_ends_a_source_that_is_still_open(pipe: tuple[BinaryIO, BinaryIO]) 
         target=lambda: got.extend(message for batch in capture.batches() for message in batch.messages)
     )
     thread.start()
-    deadline = time.monotonic() + WAIT
-    while not capture.status.messages and time.monotonic() < deadline:
-        time.sleep(0.005)
+    patience.until(lambda: capture.status.messages)
     capture.stop()
-    thread.join(WAIT)
+    thread.join(PATIENCE)
     assert not thread.is_alive()
     assert uuids(got) == ["u-0"]
     writer.close()

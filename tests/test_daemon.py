@@ -21,8 +21,9 @@ from flowwatch.assemble import running, watch
 from flowwatch.errors import FlowwatchError, QueryError, SourceError, StoreError
 from flowwatch.model import Snapshot
 from flowwatch.store import Store
-from tests.support.feed import Feed, settings, until
+from tests.support.feed import Feed, settings
 from tests.support.flowtext import parse
+from tests.support.patience import PATIENCE, until
 
 ALLOWLIST = """
 apiVersion: flowwatch/v1
@@ -44,7 +45,7 @@ def messages(text: str = FLOWS) -> list[bytes]:
 
 
 def fetch(address: str, path: str) -> bytes:
-    with urllib.request.urlopen(f"{address}{path}", timeout=10) as answer:
+    with urllib.request.urlopen(f"{address}{path}", timeout=PATIENCE) as answer:
         return answer.read()
 
 
@@ -157,10 +158,13 @@ def test_rows_nobody_can_store_are_given_up_and_counted(tmp_path: Path, monkeypa
     monkeypatch.setattr(daemon_module, "MAX_PENDING_ROWS", 7)
     feed = Feed()
     with running(settings(tmp_path, ALLOWLIST), feed) as (daemon, _):
-        for _ in range(12):
+
+        def lost() -> int:
+            """Flows that were given up after one message more."""
             feed.give(messages(FLOWS.replace("from=40004", "")))
             until(lambda: not feed._queue.qsize())
             time.sleep(0.06)
+
         until(lambda: daemon.snapshot.lost.get("flowwatch", 0) > 0, what="a counted loss")
         until(
             lambda: daemon.snapshot.pending_rows + daemon.snapshot.lost["flowwatch"] == 60, what="every row accounted"

@@ -22,7 +22,8 @@ from flowwatch.metrics import Metrics
 from flowwatch.store import Store
 from flowwatch.writer import Writer
 from tests.support.faults import flip, small_disk
-from tests.support.feed import Feed, settings, until
+from tests.support.feed import Feed, settings
+from tests.support.patience import until
 from tests.test_daemon import ALLOWLIST, fetch, messages, samples
 from tests.test_store import START, fed
 

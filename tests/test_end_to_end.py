@@ -23,16 +23,24 @@ import pytest
 import yaml
 
 import flowwatch
+from flowwatch import demo as demo_module
 from flowwatch.assemble import running
 from flowwatch.config import HubbleSettings
 from flowwatch.demo import homelab_allowlist, simulated_hubble
 from flowwatch.store import Store
-from tests.support.feed import settings, until
+from tests.support.feed import settings
+from tests.support.patience import PATIENCE, until
 from tests.support.servers import alertmanager
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
 FLOWS = 11_000
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The simulated Hubble may take its time to start."""
+    monkeypatch.setattr(demo_module, "STARTUP", PATIENCE)
 
 
 class Alertmanager:
@@ -79,7 +87,7 @@ def truth(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
 
 
 def get(address: str, path: str) -> Any:
-    with urllib.request.urlopen(f"{address}{path}", timeout=10) as answer:
+    with urllib.request.urlopen(f"{address}{path}", timeout=PATIENCE) as answer:
         return json.loads(answer.read())
 
 
@@ -95,11 +103,11 @@ def test_every_violation_once_and_all_numbers_agree(tmp_path: Path) -> None:
         object.__setattr__(config.alerts, "own", False)
         object.__setattr__(config, "hubble", HubbleSettings(server=server))
         with running(config) as (daemon, service):
-            until(lambda: truth(tmp_path)[1].get("flows") == FLOWS, 90, "the end of the simulated traffic")
+            until(lambda: truth(tmp_path)[1].get("flows") == FLOWS, "the end of the simulated traffic", 3 * PATIENCE)
             violations, totals = truth(tmp_path)
-            until(lambda: daemon.snapshot.flows == totals["flows"], 30, "all flows received")
-            until(lambda: daemon.snapshot.rows_stored == totals["flows"], 30, "all flows stored")
-            until(lambda: len(daemon.snapshot.findings) >= len(violations), 30, "all findings")
+            until(lambda: daemon.snapshot.flows == totals["flows"], "all flows received")
+            until(lambda: daemon.snapshot.rows_stored == totals["flows"], "all flows stored")
+            until(lambda: len(daemon.snapshot.findings) >= len(violations), "all findings")
             snapshot = daemon.snapshot
             expected = {(v["square"], v["edge"]): v["connections"] for v in violations}
             assert {(f.square.value, str(f.edge)): f.connections for f in snapshot.findings} == expected
@@ -113,7 +121,7 @@ def test_every_violation_once_and_all_numbers_agree(tmp_path: Path) -> None:
             # What passes only because of audit mode is no violation of the simulation, and yet a gap to be told.
             gaps = {gap.fingerprint for gap in snapshot.gaps}
             assert len(gaps) == 2
-            until(lambda: len(alertmanager.alerts) == len(expected) + len(gaps), 30, "all alerts")
+            until(lambda: len(alertmanager.alerts) == len(expected) + len(gaps), "all alerts")
             assert set(alertmanager.alerts) == gaps | {f.fingerprint for f in snapshot.findings}
             told = [alert["labels"] for key, alert in alertmanager.alerts.items() if key not in gaps]
             assert {labels["square"] for labels in told} == set(squares)
@@ -122,7 +130,7 @@ def test_every_violation_once_and_all_numbers_agree(tmp_path: Path) -> None:
 
 
 def _metrics_agree(address: str, totals: dict[str, Any], squares: Counter[str]) -> None:
-    with urllib.request.urlopen(f"{address}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"{address}/metrics", timeout=PATIENCE) as answer:
         text = answer.read().decode()
     verdicts: Counter[str] = Counter()
     for verdict, value in re.findall(r'^flowwatch_flows_total\{.*verdict="(\w+)"\} (\S+)', text, re.MULTILINE):
@@ -137,7 +145,7 @@ def _metrics_agree(address: str, totals: dict[str, Any], squares: Counter[str]) 
 def _queries_agree(database: Any, expected: dict[tuple[str, str], int], totals: dict[str, Any]) -> None:
     verdicts = database.query("verdicts", since="1h").groupby("verdict")["flows"].sum()
     assert verdicts.to_dict() == totals["verdicts"]
-    until(lambda: len(database.query("findings", since="1h")) == len(expected), 10, "findings in the store")
+    until(lambda: len(database.query("findings", since="1h")) == len(expected), "findings in the store")
     findings = database.query("findings", since="1h")
     rows = zip(
         findings["square"],
@@ -196,7 +204,7 @@ def test_killed_while_streaming(tmp_path: Path) -> None:
     with simulated_hubble(tmp_path, ["--rate", "1000"]) as server:
         environment["FLOWWATCH_HUBBLE_SERVER"] = server
         with process(["run"], tmp_path, environment) as daemon:
-            until(lambda: _stored(tmp_path) > 1500, 30, "some rows")
+            until(lambda: _stored(tmp_path) > 1500, "some rows")
             acknowledged = _stored(tmp_path)
             os.kill(daemon.pid, signal.SIGKILL)
         (tmp_path / "flows.duckdb.owner").unlink()
@@ -204,9 +212,9 @@ def test_killed_while_streaming(tmp_path: Path) -> None:
         assert store.count_flows() >= acknowledged
         store.close()
         with process(["run"], tmp_path, environment) as daemon:
-            until(lambda: _stored(tmp_path) > acknowledged + 1000, 30, "more rows")
+            until(lambda: _stored(tmp_path) > acknowledged + 1000, "more rows")
             daemon.send_signal(signal.SIGTERM)
-            assert daemon.wait(20) == 0
+            assert daemon.wait(PATIENCE) == 0
     assert not (tmp_path / "flows.duckdb.owner").exists()
 
 
@@ -219,14 +227,14 @@ def test_the_demo(tmp_path: Path) -> None:
     """The demo tells its addresses and findings as they come, and Ctrl-C ends it and all it started."""
     with process(["demo", "--directory", str(tmp_path), "--listen", "127.0.0.1:0", "--no-live"], tmp_path) as demo:
         log = tmp_path / "log"
-        until(lambda: " new unexpected " in log.read_text(encoding="utf-8"), 40, "a finding")
+        until(lambda: " new unexpected " in log.read_text(encoding="utf-8"), "a finding")
         text = log.read_text(encoding="utf-8")
         address = re.search(r"metrics (http://\S+)/metrics", text)
         assert address
-        with urllib.request.urlopen(f"{address[1]}/", timeout=10) as page:
+        with urllib.request.urlopen(f"{address[1]}/", timeout=PATIENCE) as page:
             assert b"flowwatch" in page.read()
         demo.send_signal(signal.SIGINT)
-        assert demo.wait(20) == 0
+        assert demo.wait(PATIENCE) == 0
         assert "Traceback" not in log.read_text(encoding="utf-8")
     assert not (tmp_path / "demo.duckdb.owner").exists()
 
@@ -245,9 +253,9 @@ def _fire_and_resolve(folder: Path, url: str) -> None:
     with simulated_hubble(folder, ["--rate", "200", "--violations-for", "4s"]) as server:
         config = settings(folder, homelab_allowlist().read_text(encoding="utf-8"), (url,))
         object.__setattr__(config, "hubble", HubbleSettings(server=server))
-        object.__setattr__(config.judge, "active_for", 12.0)
+        object.__setattr__(config.judge, "active_for", 30.0)
         with running(config) as (daemon, _):
-            until(lambda: get(url, "/api/v2/alerts?active=true"), 40, "active alerts")
+            until(lambda: get(url, "/api/v2/alerts?active=true"), "active alerts")
             names = {alert["labels"]["alertname"] for alert in get(url, "/api/v2/alerts?active=true")}
             assert names <= {
                 "FlowwatchUnexpectedEgress",
@@ -255,6 +263,6 @@ def _fire_and_resolve(folder: Path, url: str) -> None:
                 "FlowwatchDeniedAttempts",
                 "FlowwatchEnforcementGap",
             }
-            until(lambda: not get(url, "/api/v2/alerts?active=true"), 90, "resolved alerts")
-            until(lambda: daemon.snapshot.alerts.get("resolved", 0) > 0, 5, "alerts known as resolved")
+            until(lambda: not get(url, "/api/v2/alerts?active=true"), "resolved alerts", 3 * PATIENCE)
+            until(lambda: daemon.snapshot.alerts.get("resolved", 0) > 0, "alerts known as resolved")
             assert not daemon.snapshot.findings

@@ -22,8 +22,9 @@ from flowwatch.database import Database
 from flowwatch.errors import StoreError
 from flowwatch.export import Exported, export, settled, without
 from flowwatch.store import Store
-from tests.support.feed import Feed, settings, until
+from tests.support.feed import Feed, settings
 from tests.support.flowtext import parse
+from tests.support.patience import until
 from tests.test_daemon import ALLOWLIST, FLOWS
 from tests.test_store import START, fed
 

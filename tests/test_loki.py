@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from flowwatch.assemble import running
-from tests.support.feed import Feed, settings, until
+from tests.support.feed import Feed, settings
 from tests.support.flowtext import parse
+from tests.support.patience import until
 
 FLOWS = """
 +0s verdict FORWARDED egress noreply shop/web* -> shop/api 8080/TCP SYN

@@ -34,8 +34,9 @@ from flowwatch.listing import Filter, wanted
 from flowwatch.remote import Access, Remote
 from flowwatch.store import owner_note
 from flowwatch.web import serving as serving_module
-from tests.support.feed import Feed, settings, until
+from tests.support.feed import Feed, settings
 from tests.support.flowtext import parse
+from tests.support.patience import until
 from tests.support.simulated import make_certificate
 
 ALLOWLIST = """

@@ -17,8 +17,9 @@ from aiohttp import web
 
 from flowwatch.metrics import Metrics
 from flowwatch.notify import Notifier, NotifySettings
+from tests.support.patience import ENDLESS, PATIENCE
 
-SETTINGS = NotifySettings(timeout=5.0)
+SETTINGS = NotifySettings(timeout=ENDLESS)
 
 
 @dataclass
@@ -113,7 +114,7 @@ def labels(first: int, count: int = 1) -> list[object]:
     return [alert["labels"] for alert in alerts(first, count)]
 
 
-async def until(condition: Callable[[], object], what: str, seconds: float = 5.0) -> None:
+async def until(condition: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
     """Waits for a condition, and fails naming it if it does not come true."""
     try:
         async with asyncio.timeout(seconds):
@@ -129,7 +130,7 @@ async def test_alerts_reach_every_alertmanager(world: World) -> None:
     notifier = world.notifier(one.url, two.url + "/")
     notifier.enqueue(alerts(0, 2))
     notifier.enqueue(alerts(2))
-    await notifier.close(5)
+    await notifier.close(PATIENCE)
     assert one.received == two.received == labels(0, 3)
     assert world.counts(one) == world.counts(two) == (3, 0, 0)
     assert world.count("latency_seconds_count", one) == len(one.batches)
@@ -140,7 +141,7 @@ async def test_the_same_address_twice_is_one_alertmanager(world: World) -> None:
     one = await world.alertmanager()
     notifier = world.notifier(one.url, one.url)
     notifier.enqueue(alerts(0))
-    await notifier.close(5)
+    await notifier.close(PATIENCE)
     assert one.received == labels(0)
 
 
@@ -157,7 +158,7 @@ async def test_batches_are_bounded(world: World) -> None:
     one = await world.alertmanager()
     notifier = world.notifier(one.url)
     notifier.enqueue(alerts(0, 600))
-    await notifier.close(5)
+    await notifier.close(PATIENCE)
     assert [len(batch) for batch in one.batches] == [256, 256, 88]
     assert one.received == labels(0, 600)
 
@@ -170,7 +171,7 @@ async def test_a_full_queue_gives_up_its_oldest(world: World) -> None:
     notifier.enqueue(alerts(8, 5))
     assert world.count("queue_length", one) == 10
     notifier.start()
-    await notifier.close(5)
+    await notifier.close(PATIENCE)
     assert one.received == labels(3, 10)
     assert world.counts(one) == (10, 0, 3)
     assert world.count("queue_length", one) == 0
@@ -186,20 +187,22 @@ async def test_a_slow_alertmanager_blocks_nobody(world: World) -> None:
     assert slow.batches == []
     assert world.count("queue_length", slow) == 4
     slow.open.set()
-    await notifier.close(5)
+    await notifier.close(PATIENCE)
     assert slow.received == quick.received == labels(0, 5)
 
 
 async def test_no_answer_in_time_is_an_error(world: World, caplog: pytest.LogCaptureFixture) -> None:
     """An Alertmanager that does not answer within the timeout costs its batch, not the next one."""
     one = await world.alertmanager(closed=True)
-    notifier = world.notifier(one.url, settings=NotifySettings(timeout=0.05))
+    impatient = NotifySettings(timeout=0.05)
+    notifier = world.notifier(one.url, settings=impatient)
     notifier.enqueue(alerts(0))
     await until(lambda: world.counts(one) == (0, 1, 0), "the first batch fails")
     assert "no answer within 0.05 s" in caplog.text
+    object.__setattr__(impatient, "timeout", ENDLESS)
     one.open.set()
     notifier.enqueue(alerts(1))
-    await notifier.close(5)
+    await notifier.close(PATIENCE)
     assert world.counts(one) == (1, 1, 0)
 
 
@@ -214,7 +217,7 @@ async def test_a_refused_batch_is_counted_and_passed(
     await until(lambda: world.counts(one) == (0, 2, 0), "the refusal is counted")
     one.status = 200
     notifier.enqueue(alerts(2))
-    await notifier.close(5)
+    await notifier.close(PATIENCE)
     assert one.received == labels(0, 3)
     assert world.counts(one) == (1, 2, 0)
     told = f"did not take 2 alerts: answered {status} bad alert: \\x1b[31mat least one label pair required"
@@ -244,7 +247,7 @@ async def test_close_drains(world: World) -> None:
     one = await world.alertmanager(closed=True)
     notifier = world.notifier(one.url)
     notifier.enqueue(alerts(0, 300))
-    closing = asyncio.create_task(notifier.close(5))
+    closing = asyncio.create_task(notifier.close(PATIENCE))
     await until(lambda: one.arrivals, "the first batch is under way")
     notifier.enqueue(alerts(300))
     one.open.set()
@@ -258,7 +261,8 @@ async def test_close_ends_at_its_deadline(world: World, caplog: pytest.LogCaptur
     hung, well = await world.alertmanager(closed=True), await world.alertmanager()
     notifier = world.notifier(hung.url, well.url)
     notifier.enqueue(alerts(0, 300))
-    async with asyncio.timeout(3):
+    await until(lambda: hung.arrivals and len(well.received) == 300, "one hangs, and the other was told everything")
+    async with asyncio.timeout(PATIENCE):
         await notifier.close(0.05)
         await notifier.close(0.05)
     assert well.received == labels(0, 300)
@@ -272,7 +276,7 @@ async def test_close_without_start(world: World) -> None:
     one = await world.alertmanager()
     notifier = world.notifier(one.url, start=False)
     notifier.enqueue(alerts(0, 3))
-    await notifier.close(1)
+    await notifier.close(PATIENCE)
     assert world.counts(one) == (0, 0, 3)
 
 
@@ -280,7 +284,7 @@ async def test_no_alertmanager_at_all(world: World) -> None:
     """Without an Alertmanager, alerts go nowhere and nothing minds."""
     notifier = world.notifier()
     notifier.enqueue(alerts(0))
-    await notifier.close(1)
+    await notifier.close(PATIENCE)
 
 
 @pytest.mark.parametrize(
@@ -336,7 +340,7 @@ async def test_credentials_in_an_address(world: World, caplog: pytest.LogCapture
     notifier = world.notifier(one.url.replace("http://", "http://flow%40watch:s3cr%3At@") + "?token=s3cr:t")
     notifier.enqueue(alerts(0))
     await until(lambda: world.counts(one) == (0, 1, 0), "the batch fails")
-    await notifier.close(1)
+    await notifier.close(PATIENCE)
     assert one.authorizations == ["Basic Zmxvd0B3YXRjaDpzM2NyOnQ="]
     assert f"alertmanager {one.url} did not take" in caplog.text
     assert "s3cr" not in caplog.text + world.metrics.exposition("")[0].decode()
@@ -347,7 +351,7 @@ async def test_an_address_nobody_can_use(world: World, caplog: pytest.LogCapture
     one = await world.alertmanager()
     notifier = world.notifier("ftp://alertmanager.example.com", "http://", one.url)
     notifier.enqueue(alerts(0))
-    await notifier.close(5)
+    await notifier.close(PATIENCE)
     assert one.received == labels(0)
     assert caplog.text.count("did not take 1 alert") == 2
 
@@ -359,5 +363,5 @@ async def test_what_is_not_json_is_refused_at_the_door(world: World) -> None:
     with pytest.raises(TypeError):
         notifier.enqueue([{"labels": object()}])
     notifier.enqueue(alerts(0))
-    await notifier.close(5)
+    await notifier.close(PATIENCE)
     assert one.received == labels(0)

@@ -22,7 +22,8 @@ from flowwatch.config import HubbleSettings
 from flowwatch.demo import homelab_allowlist, simulated_hubble
 from flowwatch.metric_table import TABLE, Type
 from tests.support.dashboards import FOLDER, dashboards, filled, targets
-from tests.support.feed import settings, until
+from tests.support.feed import settings
+from tests.support.patience import until
 from tests.support.servers import prometheus
 
 pytestmark = pytest.mark.prometheus

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -12,6 +10,7 @@ from flowwatch.policy.entries import Addresses, Entity, Labels
 from flowwatch.policy.l7 import LONGEST_EXPRESSION, full_match
 from flowwatch.policy.options import DECLARED, Options
 from flowwatch.selectors import NameTable
+from tests.support.patience import hang_guard
 from tests.support.policies import HEADERS, policy, problems, read_text
 
 SELECTOR = "endpointSelector: {matchLabels: {app: a}}"
@@ -373,21 +372,19 @@ def test_an_expression_the_proxy_would_not_take(expression: str, fault: str) -> 
     assert fault in found[0].message
 
 
-def test_expressions_made_to_be_slow_are_not() -> None:
-    """Matching takes time linear in the text, whatever the expression."""
-    started = time.perf_counter()
-    for expression in ("(a+)+$", "(a|aa)+$", "(.*a){20}", "(((a*)*)*)*b"):
+@pytest.mark.parametrize("expression", ["(a+)+$", "(a|aa)+$", "(.*a){20}", "(((a*)*)*)*b"])
+def test_expressions_made_to_try_everything_do_not(expression: str) -> None:
+    """Nothing is tried again: otherwise the first few dozen characters would already take for ever."""
+    with hang_guard():
         assert not full_match(expression, "a" * 20_000 + "!")
-    assert time.perf_counter() - started < 10
 
 
-def test_name_patterns_made_to_be_slow_are_not() -> None:
-    """However many wildcards a pattern of names holds."""
-    started = time.perf_counter()
-    for pattern in ("*a" * 100 + ".x", "**." + "*a" * 100, "*a*" * 60, "*aa" * 80 + "b.*"):
-        names = frozenset({"a" * 63 + ".y", ".".join(["a" * 60] * 4), "a" * 250})
+@pytest.mark.parametrize("pattern", ["*a" * 100 + ".x", "**." + "*a" * 100, "*a*" * 60, "*aa" * 80 + "b.*"])
+def test_name_patterns_made_to_try_everything_do_not(pattern: str) -> None:
+    """However many wildcards a pattern of names holds; otherwise one name would already take for ever."""
+    names = frozenset({"a" * 63 + ".y", ".".join(["a" * 60] * 4), "a" * 250})
+    with hang_guard():
         NameTable([(pattern, 1)]).find(names, frozenset())
-    assert time.perf_counter() - started < 5
 
 
 PIECES = st.sampled_from(

@@ -158,7 +158,7 @@ class Desk:
     url: str
     session: aiohttp.ClientSession
     settings: AlertSettings
-    notify: NotifySettings = field(default_factory=NotifySettings)
+    notify: NotifySettings = field(default_factory=lambda: NotifySettings(timeout=PATIENCE))
     metrics: Metrics = field(default_factory=Metrics)
     active: dict[str, Alert] = field(default_factory=dict)
     notices: list[dict[str, Any]] = field(default_factory=list)
@@ -170,7 +170,7 @@ class Desk:
         try:
             yield notifier
         finally:
-            await notifier.close(5)
+            await notifier.close(PATIENCE)
 
     async def evaluate(self, *findings: Finding) -> None:
         """One evaluation with everything it sends, to the end."""
@@ -251,7 +251,7 @@ async def test_an_alert_fires_and_is_resolved(tmp_path: Path) -> None:
 
 async def test_an_alert_ends_when_flowwatch_does(tmp_path: Path) -> None:
     """An alert that nobody repeats any more is resolved by Alertmanager after four intervals."""
-    async with desk(tmp_path, AlertSettings(resend_interval=0.5)) as here:
+    async with desk(tmp_path, AlertSettings(resend_interval=2.5)) as here:
         await here.evaluate(finding())
         await until(lambda: here.noticed("firing"), "the receiver hears of it")
         await until(lambda: here.noticed("resolved"), "it ends by itself")
@@ -291,7 +291,7 @@ async def test_basic_authentication(tmp_path: Path) -> None:
     (tmp_path / "web.yml").write_text(yaml.safe_dump(users), encoding="utf-8")
     password = tmp_path / "password"
     async with desk(tmp_path, AlertSettings(), f"--web.config.file={tmp_path / 'web.yml'}") as here:
-        here.notify = NotifySettings(username="flowwatch", password_file=password)
+        here.notify = NotifySettings(timeout=PATIENCE, username="flowwatch", password_file=password)
         password.write_text("wrong\n", encoding="utf-8")
         await here.evaluate(finding())
         assert (here.count("sent"), here.count("errors")) == (0, 1)

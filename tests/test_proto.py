@@ -18,6 +18,7 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 from google.protobuf.message import Message
 
 from flowwatch.hubble import flow_pb2, observer_pb2, peer_pb2, projection_pb2, relay_pb2
+from tests.support.patience import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[1]
 FIXTURE = ROOT / "tests" / "data" / "hubble_schema.txt"
@@ -288,7 +289,7 @@ def generate(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         pytest.skip("no grpcio-tools in this environment")
     command = [str(root / "proto" / "generate.sh"), *arguments]
     environment = {**os.environ, "PYTHON": sys.executable}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE)
 
 
 def test_generated_code_is_up_to_date() -> None:

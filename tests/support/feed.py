@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import queue
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,11 +58,3 @@ def settings(folder: Path, allowlist: str = "", alertmanagers: tuple[str, ...] =
         alerts=replace(AlertSettings(), alertmanagers=alertmanagers, resend_interval=1.0),
         web=WebSettings(listen="127.0.0.1:0"),
     )
-
-
-def until(condition: Callable[[], object], seconds: float = 20.0, what: str = "the condition") -> None:
-    """Wait until something holds; fails when it does not in time."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"{what} did not come true within {seconds} s"
-        time.sleep(0.02)

@@ -24,7 +24,7 @@ def hold(context: grpc.ServicerContext) -> None:
     """Wait until the call is over."""
     over = threading.Event()
     if context.add_callback(over.set):
-        over.wait(30)
+        over.wait(ENDLESS)
 
 
 def sends(*messages: bytes) -> Script:

@@ -14,10 +14,9 @@ from typing import TypeVar
 import pytest
 from aiohttp import web
 
-LISTENING = re.compile(r'msg="Listening on".* address=(\S+)')
-PATIENCE = 20.0
-"""Seconds that anything may take before a test fails."""
+from tests.support.patience import PATIENCE
 
+LISTENING = re.compile(r'msg="Listening on".* address=(\S+)')
 T = TypeVar("T")
 
 
@@ -32,11 +31,11 @@ def program(name: str) -> str:
 def run(name: str, *arguments: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
     """Run a program to its end; the caller looks at what it said."""
     command = [program(name), *map(str, arguments)]
-    return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
-async def until(ask: Callable[[], Awaitable[T]], what: str, seconds: float = PATIENCE) -> T:
-    """Ask again and again for something that is not there yet; give it, or fail naming it."""
+async def until(ask: Callable[[], Awaitable[T]], what: object, seconds: float = PATIENCE) -> T:
+    """Ask again and again for something that is not there yet; give it, or fail naming it as it is by then."""
     try:
         async with asyncio.timeout(seconds):
             while not (found := await ask()):

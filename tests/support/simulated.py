@@ -19,6 +19,7 @@ from flowwatch.simulate import SimulatedHubble
 from flowwatch.simulate.cluster import Cluster, make_cluster
 from flowwatch.simulate.stage import Event
 from flowwatch.simulate.traffic import Scenes, Script, plan, traffic
+from tests.support.patience import PATIENCE
 
 START = 1_790_812_800_000_000_000
 """2026-10-01T00:00:00Z in nanoseconds."""
@@ -78,7 +79,7 @@ def get_flows(channel: grpc.Channel, **request: Any) -> Any:
         request_serializer=observer_pb2.GetFlowsRequest.SerializeToString,
         response_deserializer=decode,
     )
-    return call(observer_pb2.GetFlowsRequest(**request), timeout=20)
+    return call(observer_pb2.GetFlowsRequest(**request), timeout=PATIENCE)
 
 
 def ask(channel: grpc.Channel, method: str, request: Any, response: Any) -> Any:
@@ -88,7 +89,7 @@ def ask(channel: grpc.Channel, method: str, request: Any, response: Any) -> Any:
         request_serializer=type(request).SerializeToString,
         response_deserializer=response.FromString,
     )
-    return call(request, timeout=10)
+    return call(request, timeout=PATIENCE)
 
 
 def make_certificate(directory: Path, name: str, signer: str | None = None) -> None:
