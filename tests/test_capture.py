@@ -28,11 +28,10 @@ from flowwatch.receive.framing import LONGEST, SAMPLE, Broken, Frames, Framing, 
 from flowwatch.receive.jsonl import LineConverter
 from flowwatch.receive.jsonwire import varint
 from flowwatch.receive.unpack import DamagedError, pieces
-from tests.support import patience, shared
-from tests.support.patience import PATIENCE
+from tests.support import shared
 
-FULL = 10_000
-"""Messages of a full batch."""
+WAIT = 20.0
+"""Seconds that a test waits for what must happen."""
 
 
 def zstd(data: bytes) -> bytes:
@@ -570,9 +569,11 @@ def test_stop_ends_a_source_that_is_still_open(pipe: tuple[BinaryIO, BinaryIO]) 
         target=lambda: got.extend(message for batch in capture.batches() for message in batch.messages)
     )
     thread.start()
-    patience.until(lambda: capture.status.messages)
+    deadline = time.monotonic() + WAIT
+    while not capture.status.messages and time.monotonic() < deadline:
+        time.sleep(0.005)
     capture.stop()
-    thread.join(PATIENCE)
+    thread.join(WAIT)
     assert not thread.is_alive()
     assert uuids(got) == ["u-0"]
     writer.close()

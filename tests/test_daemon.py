@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import threading
@@ -20,6 +21,8 @@ from flowwatch import writer as writer_module
 from flowwatch.assemble import running, watch
 from flowwatch.errors import FlowwatchError, QueryError, SourceError, StoreError
 from flowwatch.model import Snapshot
+from flowwatch.receive import Closed
+from flowwatch.status import State, conclude
 from flowwatch.store import Store
 from tests.support.feed import Feed, settings
 from tests.support.flowtext import parse
@@ -158,22 +161,21 @@ def test_rows_nobody_can_store_are_given_up_and_counted(tmp_path: Path, monkeypa
     monkeypatch.setattr(daemon_module, "MAX_PENDING_ROWS", 7)
     feed = Feed()
     with running(settings(tmp_path, ALLOWLIST), feed) as (daemon, _):
+        given = itertools.count()
 
         def lost() -> int:
-            """Flows that were given up after one message more."""
-            feed.give(messages(FLOWS.replace("from=40004", "")))
-            until(lambda: not feed._queue.qsize())
-            time.sleep(0.06)
+            """Flows that were given up after five more."""
+            begin = time.time() - 3600 + 60 * next(given)
+            feed.give([line.message for line in parse(FLOWS.replace("from=40004", ""), begin)])
+            return daemon.snapshot.lost["flowwatch"]
 
-        until(lambda: daemon.snapshot.lost.get("flowwatch", 0) > 0, what="a counted loss")
-        until(
-            lambda: daemon.snapshot.pending_rows + daemon.snapshot.lost["flowwatch"] == 60, what="every row accounted"
-        )
+        until(lost, "a counted loss")
+        until(lambda: not feed._queue.qsize() and _accounted(daemon.snapshot), "every row accounted")
         assert len(daemon.snapshot.findings) == 2
 
 
 def _accounted(snapshot: Snapshot) -> bool:
-    return snapshot.pending_rows + snapshot.lost["flowwatch"] == snapshot.flows > 12
+    return snapshot.pending_rows + snapshot.lost["flowwatch"] == snapshot.flows
 
 
 def _refuse_always(self: Store, tables: Mapping[str, pa.Table]) -> int:  # noqa: ARG001
@@ -195,10 +197,11 @@ def test_blindness_is_said(tmp_path: Path) -> None:
     with running(settings(tmp_path, ALLOWLIST), feed) as (daemon, service):
         feed.give(messages())
         until(lambda: len(daemon.snapshot.nodes) == 2)
-        feed.status.state = "waiting"
-        until(lambda: daemon.snapshot.coverage == 0.0)
-        assert not any(node.streaming for node in daemon.snapshot.nodes)
-        until(lambda: samples(service.address, "flowwatch_coverage_ratio")["flowwatch_coverage_ratio"] == 0)
+        feed.note(Closed(time.time(), time.time(), "cut"))
+        until(lambda: not any(node.streaming for node in daemon.snapshot.nodes))
+        assert {node.reason for node in daemon.snapshot.nodes} == {"cut"}
+        until(lambda: samples(service.address, "flowwatch_coverage_ratio")["flowwatch_coverage_ratio"] < 1)
+        assert conclude(daemon.snapshot).state is not State.NO_DRIFT
 
 
 def test_an_address_in_use_is_an_error_in_words(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from flowwatch.notify import Notifier, NotifySettings
 from flowwatch.receive import ReceiverStatus
 from tests.support.dashboards import filled, targets
 from tests.support.drift import finding
+from tests.support.patience import PATIENCE
 from tests.support.servers import alertmanager, program, run, served, until
 
 pytestmark = pytest.mark.prometheus

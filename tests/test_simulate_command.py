@@ -22,6 +22,7 @@ from flowwatch.receive.capture import CaptureReceiver
 from flowwatch.simulate import Evidence
 from flowwatch.simulate.command import simulate
 from tests.support.hubbleclients import until
+from tests.support.patience import PATIENCE
 from tests.support.simulated import get_flows
 
 ROOT = Path(__file__).resolve().parents[1]

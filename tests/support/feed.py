@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from flowwatch.config import AlertSettings, Config, JudgeSettings, StoreSettings, WebSettings
-from flowwatch.receive import Batch, ReceiverStatus
+from flowwatch.receive import Batch, Notice, ReceiverStatus
 
 
 class Feed:
@@ -19,7 +19,11 @@ class Feed:
     def __init__(self) -> None:
         self.status = ReceiverStatus(state="streaming", connects=1)
         self.statuses = {self.name: self.status}
-        self._queue: queue.Queue[list[bytes] | BaseException | None] = queue.Queue()
+        self._queue: queue.Queue[list[bytes] | Notice | BaseException | None] = queue.Queue()
+
+    def note(self, notice: Notice) -> None:
+        """Something happens to the stream."""
+        self._queue.put(notice)
 
     def give(self, messages: list[bytes] | BaseException) -> None:
         self._queue.put(messages)
@@ -36,6 +40,9 @@ class Feed:
                 return
             if isinstance(item, BaseException):
                 raise item
+            if not isinstance(item, list):
+                yield Batch(self.name, "test", [], (item,))
+                continue
             self.status.messages += len(item)
             yield Batch(self.name, "test", item)
 

@@ -16,6 +16,7 @@ import grpc
 
 from flowwatch.hubble.observer_pb2 import GetFlowsRequest, GetNodesResponse, ServerStatusResponse
 from flowwatch.hubble.peer_pb2 import PEER_ADDED, TLS, ChangeNotification
+from tests.support.patience import ENDLESS
 
 Script = Callable[[GetFlowsRequest, grpc.ServicerContext], Iterable[bytes]]
 
