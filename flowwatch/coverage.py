@@ -11,7 +11,7 @@ connection all look alike from here. Pure bookkeeping; the streams' notices and 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -213,6 +213,20 @@ class Coverage:
         expected = np.array([node.expected(now, TAIL) for node in self._nodes.values()])
         kept = self._windows.share(max(since, self.begun), now, expected)
         return kept * min((now - max(since, self.begun)) / (now - since), 1.0)
+
+    def shares(self, now: float) -> Callable[[float], float]:
+        """The share since a moment, for many moments; those within one minute share the answer, and no window is
+        shorter than a minute, unless the ledger is."""
+        begun = self.begun if self.begun is not None else now
+        known: dict[int, float] = {}
+
+        def since(moment: float) -> float:
+            minute = int(min(moment, now - 60.0) // 60)
+            if minute not in known:
+                known[minute] = self.share(max(minute * 60.0, begun), now)
+            return known[minute]
+
+        return since
 
     def delivered(self) -> float:
         """The share (0…1) of events that came, of all that are known of; for captures, which have no streams."""

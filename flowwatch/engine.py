@@ -7,7 +7,7 @@ and no clock: messages and the time come in, rows and findings go out.
 from __future__ import annotations
 
 import time as _time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -236,24 +236,11 @@ class Engine:
 
     def current(self, now: float) -> list[Finding]:
         """The active findings at `now`, each with the coverage of the time since it was first seen."""
-        return self.findings.current(now, self._share_since(now))
-
-    def _share_since(self, now: float) -> Callable[[float], float]:
-        """The coverage since a moment; moments within one minute share the answer."""
-        begun = self.coverage.begun or now
-        known: dict[int, float] = {}
-
-        def share(since: float) -> float:
-            minute = int(min(since, now - 60.0) // 60)
-            if minute not in known:
-                known[minute] = self.coverage.share(max(minute * 60.0, begun), now)
-            return known[minute]
-
-        return share
+        return self.findings.current(now, self.coverage.shares(now))
 
     def gaps(self, now: float) -> list[Finding]:
         """What passes at `now` only because of audit mode."""
-        return self.findings.gaps(now, self._share_since(now))
+        return self.findings.gaps(now, self.coverage.shares(now))
 
     def unused_rules(self) -> tuple[str, ...]:
         """Titles of the rules that no edge has used so far."""
