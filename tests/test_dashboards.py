@@ -46,6 +46,9 @@ NOT_DRAWN = {
     "flowwatch_pushes_alerts": "holds back the rules of those who push",
     "flowwatch_stream_connects_total": "a stream that connects often is one that fails often",
     "flowwatch_store_commits_total": "the count of the commit latency",
+    "flowwatch_coverage_window_seconds": "says of how much time the coverage speaks, for those who look it up",
+    "flowwatch_store_up": "an alert tells of it, and the rows that wait are drawn",
+    "flowwatch_store_set_aside_total": "an alert tells of it",
 }
 
 SELECTOR = re.compile(r"(?P<name>flowwatch_\w+)(?P<matchers>\{[^}]*\})?(?P<range>\[[^]]*\])?")
