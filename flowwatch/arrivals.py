@@ -25,6 +25,10 @@ from flowwatch.replays import Replays
 
 Ints = npt.NDArray[np.int64]
 
+ABSURD_LOSS = 1 << 40
+"""Events that no report of loss counts; whoever says more says it of no event at all."""
+ABSURD_TIME = 86_400.0
+"""Seconds by which the time of a loss is off that is not taken for one."""
 FORGET_EVERY = 60.0
 """Seconds between two prunings of the stored keys."""
 
@@ -98,13 +102,15 @@ class Arrivals:
             elif response.HasField("lost_events"):
                 event = response.lost_events
                 last = event.last.ToNanoseconds() / 1e9 if event.HasField("last") else at
+                last = last if abs(now - last) < ABSURD_TIME else now
+                events = min(event.num_events_lost, ABSURD_LOSS)
                 who = self.coverage.lose(
-                    batch.source, batch.cluster, response.node_name, event.source, event.num_events_lost, last, now
+                    batch.source, batch.cluster, response.node_name, event.source, events, last, now
                 )
                 if who:
-                    counts.lost[who] += event.num_events_lost
+                    counts.lost[who] += events
                 else:
-                    counts.lost_false += event.num_events_lost
+                    counts.lost_false += events
 
     def _fresh(self, batch: Batch, columns: Columns, counts: Counts, now: float) -> Columns:
         """Leave out flows that a server repeated; every flow, repeated or not, moves its node's books on."""

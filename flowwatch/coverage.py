@@ -76,8 +76,8 @@ class Coverage:
         self._minutes: defaultdict[tuple[int, Key], Minute] = defaultdict(Minute)
         self._gaps: list[Gap] = []
         self._flushed = 0.0
-        self._lossy = False
-        """Something was lost since minutes were last handed over."""
+        self._urgent = False
+        """Something was lost, or a node heard of first, since minutes were last handed over."""
 
     # ── what is told to it ───────────────────────────────────────────────────────────────────────
 
@@ -212,6 +212,8 @@ class Coverage:
         self.advance(now)
         expected = np.array([node.expected(now, TAIL) for node in self._nodes.values()])
         kept = self._windows.share(max(since, self.begun), now, expected)
+        if kept is None:  # every stream has only just come up, or nothing is expected at all
+            kept = 1.0 if any(node.sources for node in self._nodes.values()) else 0.0
         return kept * min((now - max(since, self.begun)) / (now - since), 1.0)
 
     def shares(self, now: float) -> Callable[[float], float]:
@@ -253,12 +255,12 @@ class Coverage:
         self, now: float, everything: bool = False
     ) -> tuple[list[tuple[int, Key, Minute]], list[Gap], list[StoredNode]]:
         """What the store does not have yet: additions to minutes, gaps, and how every node stands. Minutes wait a
-        little, so that there are not as many rows as commits, unless something was lost or `everything` is asked."""
+        little, so that there are not as many rows as commits, unless there is news or `everything` is asked."""
         self.advance(now)
         minutes: list[tuple[int, Key, Minute]] = []
         gaps, self._gaps = self._gaps, []
-        if everything or gaps or self._lossy or now - self._flushed >= FLUSH_EVERY:
-            self._flushed, self._lossy = now, False
+        if everything or gaps or self._urgent or now - self._flushed >= FLUSH_EVERY:
+            self._flushed, self._urgent = now, False
             minutes = [(minute, key, amounts) for (minute, key), amounts in sorted(self._minutes.items())]
             self._minutes = defaultdict(Minute)
             for node in self._nodes.values():
@@ -292,6 +294,7 @@ class Coverage:
         if node is None:
             node = self._nodes[cluster, name] = NodeLedger(cluster, name, len(self._nodes), now)
             self._windows.grow(len(self._nodes))
+            self._urgent = True
         return node
 
     def _of(self, source: str) -> Iterator[NodeLedger]:
@@ -352,7 +355,7 @@ class Coverage:
         return verdict
 
     def _lose(self, key: Key, index: int, events: int, at: float) -> None:
-        self._lossy = True
+        self._urgent = True
         self._minutes[int(at // 60), key].lost[index] += events
         self.lost[LOSS_SOURCES[index]] += events
         node = self._nodes[key]
@@ -361,7 +364,7 @@ class Coverage:
 
     def _false(self, key: Key, events: int, at: float) -> None:
         """Take back losses of the ring that a node's own numbers disprove."""
-        self._lossy = True
+        self._urgent = True
         minute = self._minutes[int(at // 60), key]
         minute.lost[RING] -= events
         minute.lost_false += events

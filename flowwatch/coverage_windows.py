@@ -90,14 +90,15 @@ class Windows:
             if lost:
                 slots.add("lost", node, at, lost)
 
-    def share(self, since: float, until: float, expected: Floats) -> float:
+    def share(self, since: float, until: float, expected: Floats) -> float | None:
         """The share (0…1) of the nodes' time in a window that can be vouched for, each weighed by the part
-        of its events that came. `expected`: (node, first and last second it was expected); 0 without any."""
+        of its events that came; None where there is no such time. `expected`: (node, first and last second it
+        was expected)."""
         if until <= since or not len(expected):
-            return 0.0
+            return None
         slots = self._minutes if until - since <= 60.0 * (MINUTES - 2) else self._hours
         covered, wanted = slots.weighed(since, until, expected)
-        return min(covered / wanted, 1.0) if wanted else 0.0
+        return min(covered / wanted, 1.0) if wanted > 0 else None
 
 
 def pieces(start: float, end: float, width: float) -> list[tuple[float, float]]:

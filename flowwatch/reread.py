@@ -64,16 +64,19 @@ def snapshot_of_json(fields: Mapping[str, Any]) -> Snapshot:
         for name in (
             *("version", "cluster", "source", "stream", "stream_error", "flows", "verdicts", "classes", "squares"),
             *("lost", "coverage", "alerts", "rules", "rows_stored", "pending_rows", "store_path", "store_error"),
-            "allowlist_error",
+            *("allowlist_error", "coverage_gaps", "lost_false"),
         )
     }
     nodes = (
-        NodeCoverage(n["cluster"], n["node"], n["streaming"], n["flows"], n["lost"], seconds(n["last_flow"]))
+        NodeCoverage(
+            n["cluster"], n["node"], n["streaming"], n["flows"], n["lost"], seconds(n["last_flow"]), n["reason"]
+        )
         for n in fields["nodes"]
     )
     return Snapshot(
         now=seconds(fields["now"]),
         started=seconds(fields["started"]),
+        watched_since=seconds(fields["watched_since"]),
         flows_per_second=float(fields["flows_per_second"] or 0.0),
         nodes=tuple(nodes),
         findings=tuple(map(finding_of_json, fields["findings"])),

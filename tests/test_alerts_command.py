@@ -12,6 +12,7 @@ from flowwatch import allowlist
 from flowwatch.assemble import running
 from flowwatch.decode import best_decoder
 from flowwatch.engine import Engine
+from flowwatch.receive import Batch
 from flowwatch.store import Store
 from tests.support.feed import Feed, settings
 from tests.support.flowtext import parse
@@ -41,7 +42,7 @@ def database(tmp_path: Path) -> Path:
     engine = Engine(cluster="test", allowlist=allowlist.parse(ALLOWLIST, "a.yaml", begin), decoder=best_decoder())
     store = Store(tmp_path / "test.duckdb")
     for line in sorted(parse("\n".join(f"+{at}s {flow}" for at, flow in HISTORY), begin), key=lambda one: one.at):
-        engine.ingest([line.message], begin + line.at)
+        engine.ingest(Batch("test", "test", [line.message]), begin + line.at)
         store.commit(engine.drain(begin + line.at))
     store.close()
     return tmp_path / "test.duckdb"

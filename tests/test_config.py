@@ -638,7 +638,7 @@ def test_several_sources_are_shown_so_that_they_can_be_loaded_again(tmp_path: Pa
         ("hubble: {server: 'a:1'}\nsources: [{server: 'b:1'}]", "hubble.server: has no effect: sources stands in its"),
         ("hubble: {source: nodes, server: 'a:1'}", "hubble.server: has no effect without hubble.source: relay"),
         ("hubble: {files: [a.log]}", "hubble.files: has no effect without hubble.source: file"),
-        ("hubble: {source: file, files: [a.log, a.log]}", "a.log' is that of hubble.files as well"),
+        ("hubble: {source: file, files: [a.log, a.log]}", " is that of hubble.files as well"),
     ],
 )  # fmt: skip
 def test_mistakes_in_sources_are_named_where_they_are(tmp_path: Path, text: str, said: str) -> None:

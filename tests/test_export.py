@@ -21,6 +21,7 @@ from flowwatch.assemble import running
 from flowwatch.database import Database
 from flowwatch.errors import StoreError
 from flowwatch.export import Exported, export, settled, without
+from flowwatch.receive import Batch
 from flowwatch.store import Store
 from tests.support.feed import Feed, settings
 from tests.support.flowtext import parse
@@ -71,7 +72,7 @@ def test_an_export_is_what_is_stored(tmp_path: Path) -> None:
     found = read(tmp_path / "out")
     assert len(found) == rows
     assert {(r["cluster"], str(r["date"]), int(r["hour"])) for r in found} == {
-        ("here", f"{FIRST:%Y-%m-%d}", FIRST.hour + at) for at in range(3)
+        ("test", f"{FIRST:%Y-%m-%d}", FIRST.hour + at) for at in range(3)
     }
     assert all(int(row["hour"]) == row["time"].hour for row in found)
     with duckdb.connect(str(tmp_path / "a.duckdb"), read_only=True) as connection:
@@ -147,25 +148,18 @@ def test_slices_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_clusters_are_apart_and_named_safely(tmp_path: Path) -> None:
-    """Nodes that name their cluster go into its partition, whatever it is called."""
+    """Every cluster has a partition of its own, whatever it is called."""
     store = Store(tmp_path / "a.duckdb")
     engine = fed()
-    engine.ingest(
-        [
-            line.message
-            for line in parse(
-                "+9s verdict FORWARDED egress noreply node=a%b/n1 shop/web* -> shop/api 8080/TCP SYN", START
-            )
-        ],
-        START,
-    )
+    flows = parse("+9s verdict FORWARDED egress noreply node=a%b/n1 shop/web* -> shop/api 8080/TCP SYN", START)
+    engine.ingest(Batch("other", "a%b", [line.message for line in flows]), START)
     store.commit(engine.drain(START))
     store.close()
     run(tmp_path / "a.duckdb", (FIRST, FIRST + HOUR), tmp_path / "out")
-    assert sorted(row["cluster"] for row in read(tmp_path / "out")) == ["a%b", *["here"] * 5]
+    assert sorted(row["cluster"] for row in read(tmp_path / "out")) == ["a%b", *["test"] * 5]
     assert sorted(path.name for path in (tmp_path / "out" / "flows").glob("cluster=*")) == [
         "cluster=a%25b",
-        "cluster=here",
+        "cluster=test",
     ]
 
 

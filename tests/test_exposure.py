@@ -17,6 +17,7 @@ from flowwatch.exposure import HALF_LIFE, RANKED_EVERY, Exposure, _Busiest
 from flowwatch.metric_table import FOLDED, PEERS
 from flowwatch.metrics import Metrics
 from flowwatch.model import Kind
+from flowwatch.receive import Batch
 from flowwatch.tallies import Key, Posture, Traffic
 from tests.support.flowtext import parse as flows
 
@@ -51,7 +52,7 @@ def engine() -> Engine:
 def test_edges_are_told_from_the_end_that_spoke(engine: Engine) -> None:
     """By names that were declared, else by what sort of peer it is; ports that no rule names are `other`."""
     exposure = Exposure(engine.edges)
-    engine.ingest([line.message for line in flows(SEEN, START)], START)
+    engine.ingest(Batch("test", "test", [line.message for line in flows(SEEN, START)]), START)
     traffic = exposure.advance(engine.rules, START)
     assert traffic.shown == {
         ("expected", "egress", "shop", "web", "shop/api", "8080/TCP"): 1,
@@ -75,14 +76,14 @@ def test_edges_are_told_from_the_end_that_spoke(engine: Engine) -> None:
 
 def test_what_an_earlier_run_saw_is_not_counted_again(engine: Engine) -> None:
     """A ledger that is full already begins at nothing."""
-    engine.ingest([line.message for line in flows(SEEN, START)], START)
+    engine.ingest(Batch("test", "test", [line.message for line in flows(SEEN, START)]), START)
     assert Exposure(engine.edges).advance(engine.rules, START) == Traffic()
 
 
 def test_posture(engine: Engine) -> None:
     """Edges by namespace and square, rules and their ports by use, and the rules that end."""
     exposure = Exposure(engine.edges)
-    engine.ingest([line.message for line in flows(SEEN, START)], START)
+    engine.ingest(Batch("test", "test", [line.message for line in flows(SEEN, START)]), START)
     posture = exposure.posture(engine.rules, START + 1, 0.0)
     assert {key: edges for key, edges in posture.edges.items() if edges} == {
         ("shop", "expected"): 2,

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from flowwatch.decode import best_decoder
 from flowwatch.engine import Engine
 from flowwatch.hubble import flow_pb2, observer_pb2
+from flowwatch.receive import Batch
 from flowwatch.receive.framing import Content
 from flowwatch.receive.jsonl import LineConverter
 from tests.fuzz.mutate import mutated
@@ -87,7 +88,7 @@ def test_a_malformed_endpoint_costs_its_message_only() -> None:
     """It is counted as undecodable, where it used to end the ingest thread."""
     good = flow(uuid="00000000-0000-4000-8000-000000000001", source={"labels": ["k8s:app=web"]})
     bad = good.replace(b"k8s:app=web", b"k8s:app=\xff\xff\xff")
-    counts = Engine(cluster="c").ingest([good, bad, good.replace(b"0001", b"0002")], NOW)
+    counts = Engine(cluster="c").ingest(Batch("test", "test", [good, bad, good.replace(b"0001", b"0002")]), NOW)
     assert (counts.flows, counts.undecodable) == (2, 1)
 
 
@@ -97,7 +98,7 @@ def test_a_malformed_loss_or_status_is_counted() -> None:
     lost = flow_pb2.LostEvent(num_events_lost=(1 << 64) - 1)
     messages.append(observer_pb2.GetFlowsResponse(lost_events=lost).SerializeToString())
     engine = Engine(cluster="c")
-    assert engine.ingest(messages, NOW).undecodable == 3
+    assert engine.ingest(Batch("test", "test", messages), NOW).undecodable == 3
     engine.drain(NOW, ())
 
 

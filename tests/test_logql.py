@@ -19,6 +19,7 @@ from flowwatch.logql.fields import LABELS
 from flowwatch.logql.parse import DEEPEST, parse, selection
 from flowwatch.logql.syntax import Constant, Function, LineFilter, LineOp, Match, Metric, Op, Selection
 from flowwatch.logql.times import Window, moment, steps, window
+from flowwatch.receive import Batch
 from flowwatch.store import Store
 from flowwatch.store_search import Search
 from flowwatch.web_loki import _sampled
@@ -40,7 +41,7 @@ def search(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Search]:
     """A store with a minute of the simulated cluster."""
     store = Store(tmp_path_factory.mktemp("logs") / "a.duckdb")
     engine = Engine(cluster="test")
-    engine.ingest([event.message for event in played(20.0, 30.0).events], START / 1e9)
+    engine.ingest(Batch("test", "test", [event.message for event in played(20.0, 30.0).events]), START / 1e9)
     store.commit(engine.drain(START / 1e9))
     yield Search(store, "test")
     store.close()

@@ -289,6 +289,8 @@ def test_observe_mirrors_a_snapshot() -> None:
             flows=100,
             flows_per_second=0.0,
             coverage=0.0,
+            watched_since=NOON,
+            coverage_gaps=2,
             store_error="No space left on device",
             allowlist_error="allowlist.yaml:3: rules[0].ports: not a port",
         )

@@ -18,6 +18,7 @@ from flowwatch.decode import best_decoder
 from flowwatch.engine import Engine
 from flowwatch.model import Declared, Kind, Protocol, Side
 from flowwatch.noise import WARMING, Newborn, Noise, NoiseSettings, Suspects
+from flowwatch.receive import Batch
 from flowwatch.shapes import ACK, SYN
 from tests.support.flowtext import parse
 
@@ -212,6 +213,9 @@ def test_batches_do_not_matter() -> None:
     counted = []
     for batches in ([lines], [[line] for line in lines]):
         engine = Engine(cluster="t", allowlist=allowlist.parse(ALLOWLIST, "a.yaml", 0.0), decoder=best_decoder())
-        classes = [engine.ingest([line.message for line in batch], 1_780_000_500.0).classes for batch in batches]
+        classes = [
+            engine.ingest(Batch("test", "test", [line.message for line in batch]), 1_780_000_500.0).classes
+            for batch in batches
+        ]
         counted.append(sum(classes[1:], classes[0]))
     assert counted[0] == counted[1] == {"allowed": 1, "identity-race": 1, "denied": 1}

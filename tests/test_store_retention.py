@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from flowwatch import allowlist, sql, store_retention
 from flowwatch.decode.native import NativeDecoder
 from flowwatch.engine import Engine
+from flowwatch.receive import Batch
 from flowwatch.store import Store
 from flowwatch.store_retention import Keep, latest
 from tests.support.flowtext import parse
@@ -143,7 +144,7 @@ def test_windows_that_cut_minutes_are_exact_while_flows_are_there(tmp_path: Path
     dice = np.random.default_rng(1)
     engine = Engine(cluster="test", decoder=NativeDecoder())
     for minute in range(6):
-        engine.ingest([line.message for line in parse(FLOWS, START + 47 * minute)], START)
+        engine.ingest(Batch("test", "test", [line.message for line in parse(FLOWS, START + 47 * minute)]), START)
     store.commit(engine.drain(START))
     first = datetime.fromtimestamp(START, UTC).replace(tzinfo=None)
     for _ in range(60):
@@ -223,7 +224,7 @@ def test_proof_of_open_findings_outlives_the_flows(tmp_path: Path) -> None:
         for at in range(9)
     )
     for at in range(3):
-        engine.ingest([line.message for line in parse(drops, START + 10 * at)], START + 10 * at)
+        engine.ingest(Batch("test", "test", [line.message for line in parse(drops, START + 10 * at)]), START + 10 * at)
         store.commit(engine.drain(START + 30))
     evidence = ask(store, "SELECT * FROM evidence_log ORDER BY time")
     assert [(row["client_port"], row["time"].second) for row in evidence] == [

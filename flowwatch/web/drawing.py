@@ -13,7 +13,7 @@ from typing import Any
 
 from flowwatch.listing import place_of
 from flowwatch.model import Square
-from flowwatch.words import number, plural
+from flowwatch.words import age, number, plural
 
 STEPS = 60
 """Bars or cells in a row."""
@@ -95,7 +95,12 @@ class NodeStrip:
     def says(self) -> str:
         """The strip in words."""
         states = Counter(cell.state for cell in self.cells)
-        words = {"whole": "watched whole", "lossy": "lost events", "silent": "not streaming", "unheard": "not recorded"}
+        words = {
+            "whole": "watched whole",
+            "lossy": "lost events",
+            "silent": "not seen in part",
+            "unheard": "not expected",
+        }
         return ", ".join(f"{states[state]} of {STEPS} {words[state]}" for state in words if states[state])
 
     @property
@@ -110,9 +115,14 @@ def node_strips(records: Iterable[Mapping[str, Any]], since: datetime, seconds: 
     for record in records:
         step = int((record["minute"] - since).total_seconds() // seconds)
         if 0 <= step < STEPS:
-            minutes.setdefault(record["node"], {}).setdefault(step, []).append(record)
+            minutes.setdefault(named(record["cluster"], record["node"]), {}).setdefault(step, []).append(record)
     strips = [_node_strip(node, found, since, seconds) for node, found in sorted(minutes.items())]
     return sorted(strips, key=lambda strip: strip.worst, reverse=True)
+
+
+def named(cluster: str, node: str) -> str:
+    """A node by its own name, which often begins with its cluster's."""
+    return node if "/" in node or cluster == "default" else f"{cluster}/{node}"
 
 
 def _node_strip(
@@ -122,11 +132,12 @@ def _node_strip(
     for step in range(STEPS):
         found = minutes.get(step, ())
         flows, lost = sum(minute["flows"] for minute in found), sum(minute["lost"] for minute in found)
-        silent = any(not minute["streaming"] for minute in found)
+        missing = sum(minute["expected"] - minute["covered"] for minute in found)
+        silent = missing > max(1.0, 0.01 * seconds)
         state = "unheard" if not found else "silent" if silent else "lossy" if lost else "whole"
         told = {
-            "unheard": "not recorded",
-            "silent": "not streaming",
+            "unheard": "not expected",
+            "silent": f"{age(missing)} not seen, {number(flows)} flows seen",
             "lossy": f"{number(lost)} events lost, {number(flows)} flows seen",
             "whole": f"{number(flows)} flows seen, none lost",
         }[state]

@@ -196,7 +196,7 @@ async def _coverage(request: web.Request) -> web.Response:
         request,
         "coverage.html",
         strips=strips[start : start + ROWS],
-        nodes={node.node: node for node in snapshot.nodes},
+        nodes={drawing.named(node.cluster, node.node): node for node in snapshot.nodes},
         total=len(strips),
         next=str(start + ROWS) if start + ROWS < len(strips) else "",
         since=since,

@@ -78,8 +78,17 @@ FINDING: Schema = {
 EDGE_SQUARES = ("unexpected", "blocked", "denied", "expected", "unknown", "audited", "ungoverned")
 """What the named query `edges` calls an edge."""
 
-NODE = closed(cluster=TEXT, node=TEXT, streaming=TRUTH, flows=COUNT, lost=COUNT, last_flow=MOMENT)
-MINUTE = closed(node=TEXT, minute=MOMENT, flows=COUNT, lost=COUNT, streaming=TRUTH, coverage=SHARE)
+NODE = closed(cluster=TEXT, node=TEXT, streaming=TRUTH, flows=COUNT, lost=COUNT, last_flow=MOMENT, reason=TEXT)
+MINUTE = closed(
+    cluster=TEXT,
+    node=TEXT,
+    minute=MOMENT,
+    covered={"type": "number", "description": "Seconds of the minute in which nothing was missed."},
+    recovered={"type": "number", "description": "Seconds of these without a stream, whose flows came later."},
+    flows=COUNT,
+    lost=COUNT,
+    lost_false=COUNT,
+)
 CONDITION = closed(
     type=TEXT,
     status={"type": "string", "enum": ["True", "False", "Unknown"]},
@@ -137,6 +146,9 @@ SCHEMAS: Mapping[str, Schema] = {
         lost=counted("Events lost, by who lost them."),
         nodes=listed(NODE),
         coverage=SHARE,
+        watched_since=MOMENT,
+        coverage_gaps=COUNT,
+        lost_false=COUNT,
         rules=COUNT,
         unused_rules=TEXTS,
         alerts=counted("Alerts by state."),
@@ -147,6 +159,7 @@ SCHEMAS: Mapping[str, Schema] = {
         stream_error=TEXT,
         allowlist_error=TEXT,
         store_error=TEXT,
+        store_set_aside=TEXT,
         findings_total=COUNT,
         findings=listed(ref("listed_finding")),
     ),

@@ -1,26 +1,18 @@
 -- What was seen and lost, node by node and minute by minute, the newest first?
 -- params: since, until, limit, skip
--- columns: node (VARCHAR), minute (TIMESTAMP, its start), flows, lost (BIGINT), streaming (BOOLEAN), coverage (DOUBLE, 0…1; 0 where the node did not stream)
-WITH minutes AS (
-    SELECT
-        node,
-        minute,
-        sum(flows)::BIGINT AS flows,
-        sum(lost_perf + lost_queue + lost_ring + lost_other)::BIGINT AS lost,
-        bool_and(streaming) AS streaming
-    FROM coverage
-    WHERE minute >= $since - INTERVAL 1 MINUTE AND minute < $until
-    GROUP BY node, minute
-)
-
+-- columns: cluster, node (VARCHAR), minute (TIMESTAMP, its start), covered (DOUBLE, seconds of it in which nothing was missed), recovered (DOUBLE, seconds of these whose flows came later), flows, lost, lost_false (BIGINT)
 SELECT
+    cluster,
     node,
     minute,
-    flows,
-    lost,
-    streaming,
-    CASE WHEN NOT streaming THEN 0.0 WHEN lost = 0 THEN 1.0 ELSE flows / (flows + lost) END AS coverage
-FROM minutes
-ORDER BY minute DESC, node
+    least((sum(connected_ms) + sum(recovered_ms)) / 1000, 60) AS covered,
+    least(sum(recovered_ms) / 1000, 60) AS recovered,
+    sum(flows)::BIGINT AS flows,
+    sum(lost_perf + lost_queue + lost_ring + lost_other + lost_own + lost_unreported)::BIGINT AS lost,
+    sum(lost_false)::BIGINT AS lost_false
+FROM coverage
+WHERE minute >= $since - INTERVAL 1 MINUTE AND minute < $until
+GROUP BY cluster, node, minute
+ORDER BY minute DESC, cluster, node
 LIMIT $limit
 OFFSET $skip

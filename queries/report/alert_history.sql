@@ -9,18 +9,18 @@ WITH seen AS (
         edge_log.source_namespace,
         edge_log.destination_kind,
         edge_log.declared,
-        edge_activity.evidence,
-        edge_activity.side,
-        edge_activity.first_time,
-        edge_activity.time,
-        edge_activity.flows
-    FROM edge_activity
+        edge_history.evidence,
+        edge_history.side,
+        edge_history.first_time,
+        edge_history.time,
+        edge_history.flows
+    FROM edge_history
     INNER JOIN edge_log USING (edge)
     WHERE
-        edge_activity.time >= $since AND edge_activity.time < $until
+        edge_history.time >= $since AND edge_history.time < $until
         AND edge_log.declared IN ('yes', 'no')
         -- What is declared and passes is as it should be.
-        AND (edge_log.declared = 'no' OR edge_activity.evidence <> 1)
+        AND (edge_log.declared = 'no' OR edge_history.evidence <> 1)
 ),
 
 marked AS (
@@ -57,7 +57,7 @@ SELECT
     min(numbered.first_time) AS first_seen,
     max(numbered.time) AS last_seen,
     sum(numbered.flows)::BIGINT AS flows,
-    (SELECT min(time) FROM edge_activity WHERE time >= $since AND time < $until) AS history_begins
+    (SELECT min(time) FROM edge_history WHERE time >= $since AND time < $until) AS history_begins
 FROM numbered
 LEFT JOIN codes AS evidences ON evidences.kind = 'evidence' AND evidences.code = numbered.evidence
 LEFT JOIN codes AS sides ON sides.kind = 'side' AND sides.code = numbered.side

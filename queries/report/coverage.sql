@@ -10,8 +10,8 @@ WITH expected AS (
             epoch($until::TIMESTAMP),
             CASE
                 WHEN gone > 0 THEN gone
-                -- The last seconds of a stream need no proof yet.
-                WHEN max(noted) OVER () - proved < 45 THEN proved
+                -- The last seconds of a stream need no proof yet, and minutes are written down a little later.
+                WHEN max(noted) OVER () - proved < 45 THEN booked
                 ELSE max(noted) OVER ()
             END
         ) AS finish,

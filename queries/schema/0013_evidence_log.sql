@@ -5,6 +5,7 @@ SELECT
     flows.uuid,
     coalesce(kinds.name, flows.evidence::VARCHAR) AS evidence,
     flows.time,
+    nodes.cluster,
     nodes.name AS node,
     coalesce(verdicts.name, flows.verdict::VARCHAR) AS verdict,
     coalesce(events.name, flows.event::VARCHAR) AS event,
@@ -39,7 +40,9 @@ SELECT
     coalesce(allowed.policies, []) AS allowed_by,
     coalesce(denied.policies, []) AS denied_by,
     flows.weight,
-    flows.edge
+    flows.edge,
+    coalesce(client_identities.namespace, '') AS source_namespace,
+    coalesce(server_identities.namespace, '') AS destination_namespace
 FROM evidence AS flows
 LEFT JOIN nodes USING (node)
 LEFT JOIN peers AS clients ON clients.peer = flows.client

@@ -26,6 +26,7 @@ from flowwatch.hubble import observer_pb2, projection_pb2
 from flowwatch.receive.framing import Broken, Content, NotACaptureError
 from flowwatch.receive.jsonl import LineConverter, LineError
 from flowwatch.receive.place import PlaceError, Position
+from flowwatch.receive import Batch
 from flowwatch.receive.unpack import DamagedError, pieces
 from tests.fuzz import samples
 from tests.fuzz.http import ask
@@ -97,7 +98,7 @@ def wire(data: bytes) -> str:
 def engine(data: bytes) -> str:
     """Whatever a message holds, the pipeline takes it through all stages, and accounts for it."""
     whole = Engine(cluster="c")
-    counts = whole.ingest([decoders()[2], data], NOW)
+    counts = whole.ingest(Batch("fuzz", "fuzz", [decoders()[2], data]), NOW)
     whole.current(NOW)
     whole.drain(NOW, ())
     return "undecodable" if counts.undecodable else ""
@@ -210,7 +211,9 @@ def answers(data: bytes) -> str:
     head = b"\xc2\x3e"  # field 1000, the node
     wrapped = [bytes((number << 3 | 2,)) + varint(len(data)) + data for number in (2, 3)]
     whole = Engine(cluster="c")
-    whole.ingest([status.SerializeToString() + wrapped[0], lost.SerializeToString() + wrapped[1], head], NOW)
+    whole.ingest(
+        Batch("fuzz", "fuzz", [status.SerializeToString() + wrapped[0], lost.SerializeToString() + wrapped[1], head]), NOW
+    )
     whole.drain(NOW, ())
     return ""
 

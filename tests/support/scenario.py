@@ -27,7 +27,7 @@ from flowwatch.alerts_claims import claims
 from flowwatch.decode import Decoder
 from flowwatch.engine import Engine
 from flowwatch.model import Finding, Snapshot
-from flowwatch.receive import Batch
+from flowwatch.receive import Batch, Closed, Opened
 from tests.support.flowtext import parse as parse_flows
 
 START = 1_780_000_000.0
@@ -96,6 +96,7 @@ def outcomes(path: Path, decoder: Callable[[], Decoder]) -> Iterator[tuple[str, 
     flows, stream = _events(scenario.flows)
     waiting = sorted(parse_flows(flows, START, labels), key=lambda line: line.at)
     watched_since: float | None = START
+    is_down = False
     classes: Counter[str] = Counter()
     drops: Counter[tuple[str, str, str]] = Counter()
     active: dict[str, alerts.Alert] = {}
@@ -107,11 +108,13 @@ def outcomes(path: Path, decoder: Callable[[], Decoder]) -> Iterator[tuple[str, 
             drops.update(counts.drops)
         while stream and stream[0][0] <= at:
             moment, is_up = stream.pop(0)
-            engine.coverage.interrupted = not is_up
+            is_down = not is_up
+            notice = Opened(START + moment, None) if is_up else Closed(START + moment, START + moment, "cut")
+            engine.ingest(Batch("test", "test", notices=(notice,)), START + moment)
             watched_since = START + moment if is_up else None
         findings = engine.current(START + at)
         firing = {key: one.claim for key, one in active.items() if one.state is not alerts.State.RESOLVED}
-        said = claims(_snapshot(engine, START + at), ALERTING, firing)
+        said = claims(_snapshot(engine, is_down, START + at), ALERTING, firing)
         active, _ = alerts.step(active, said, START + at, ALERTING, watched_since=watched_since)
         actual = {
             "findings": lambda found=findings: [_finding(one) for one in found],
@@ -139,9 +142,8 @@ def _events(text: str) -> tuple[str, list[tuple[float, bool]]]:
     return "\n".join(flows), sorted(stream)
 
 
-def _snapshot(engine: Engine, now: float) -> Snapshot:
+def _snapshot(engine: Engine, is_down: bool, now: float) -> Snapshot:
     """As much of a daemon's snapshot as alerts rest on."""
-    is_down = engine.coverage.interrupted
     return Snapshot(
         now=now,
         started=START,
@@ -153,7 +155,7 @@ def _snapshot(engine: Engine, now: float) -> Snapshot:
         flows=0,
         flows_per_second=0.0,
         nodes=engine.coverage.nodes(),
-        coverage=engine.coverage.ratio(),
+        coverage=engine.coverage.delivered(),
         findings=tuple(engine.current(now)),
         gaps=tuple(engine.gaps(now)),
         conditions=tuple(condition.manifest for condition in engine.conditions(now)),

@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from flowwatch.decode.native import NativeDecoder
 from flowwatch.engine import Engine
+from flowwatch.receive import Batch
 from flowwatch.store import Store
 from flowwatch.store_retention import Keep
 from tests.support.flowtext import parse
@@ -45,7 +46,7 @@ def drains(rows: int, batch: int) -> list[dict[str, pa.Table]]:
         f" from={40000 + at} shop/web* -> world(203.0.113.{at % 250}) 443/TCP SYN"
         for at in range(500)
     )
-    engine.ingest([line.message for line in parse(lines, START)], START)
+    engine.ingest(Batch("test", "test", [line.message for line in parse(lines, START)]), START)
     whole = engine.drain(START)
     template, activity = whole["append_flows"].combine_chunks(), whole["append_edge_activity"].combine_chunks()
     dice, found = np.random.default_rng(1), []

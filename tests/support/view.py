@@ -80,12 +80,17 @@ def minutes() -> list[Mapping[str, object]]:
     found: list[Mapping[str, object]] = []
     for ago in range(1, 50):
         minute = WHEN - timedelta(minutes=ago)
-        lost, streaming = (7 if ago == 30 else 0), ago > 20
-        whole = {"node": "talos-w-1", "minute": minute, "flows": 100, "lost": 0, "streaming": True, "coverage": 1.0}
-        share = 0.0 if not streaming else 100 / (100 + lost)
-        other = {"node": "talos-w-3", "flows": 100, "lost": lost, "streaming": streaming, "coverage": share}
-        found += [whole, whole | other]
+        rest = {"minute": minute, "recovered": 0.0, "flows": 100, "lost_false": 0}
+        lost, covered = (7 if ago == 30 else 0), 60.0 if ago > 20 else 0.0
+        found.append({"cluster": "homelab", "node": "talos-w-1", "covered": 60.0, "lost": 0, **rest})
+        found.append({"cluster": "homelab", "node": "talos-w-3", "covered": covered, "lost": lost, **rest})
     return found
+
+
+def spans() -> list[Mapping[str, object]]:
+    """The same, as spans of a minute."""
+    names = ("cluster", "node", "minute", "covered", "flows", "lost")
+    return [{name: row[name] for name in names} | {"expected": 60.0} for row in minutes()]
 
 
 @dataclass
@@ -133,8 +138,10 @@ class View:
                 return result(self.flows[skip : skip + limit])
             case "edge_flows":
                 return result(self.flows[:5])
-            case "coverage_minutes" | "coverage_spans":
+            case "coverage_minutes":
                 return result(minutes())
+            case "coverage_spans":
+                return result(spans())
             case "square_over_time":
                 start = WHEN - timedelta(minutes=5)
                 return result([{"start": start, "square": "unexpected", "edges": 2}])
