@@ -176,10 +176,10 @@ async def test_the_page_and_the_api_of_a_real_daemon_agree(daemon: tuple[Any, An
     assert sum(minute["flows"] for minute in minutes) == 5
     for window in ("1h", "6h", "24h", "7d"):
         page = await ask(address, f"/coverage?window={window}")
-        drawn = re.findall(r'aria-label="(\d+) of 60 watched whole, (\d+) of 60 not recorded"', page)
+        drawn = re.findall(r'aria-label="(?:(\d+) of 60 watched whole, )?(\d+) of 60 not expected"', page)
         assert len(drawn) == len(running_daemon.snapshot.nodes)
-        # A run may begin in one span and end in the next.
-        assert all(int(whole) in (1, 2) and int(whole) + int(rest) == 60 for whole, rest in drawn)
+        # A run may begin in one span and end in the next, and the flows given here prove no time at all.
+        assert all(int(whole or 0) in (0, 1, 2) and int(whole or 0) + int(rest) == 60 for whole, rest in drawn)
     evil = next(f for f in running_daemon.snapshot.findings if f.square == "unexpected")
     page = await ask(address, f"/findings/{evil.fingerprint}")
     assert page.count('<span class="verdict FORWARDED">') == 1

@@ -109,9 +109,11 @@ class NodeStrip:
         return sum(cell.state in ("silent", "lossy") for cell in self.cells), self.lost
 
 
-def node_strips(records: Iterable[Mapping[str, Any]], since: datetime, seconds: int) -> list[NodeStrip]:
-    """Coverage by node from rows of `coverage_spans`, the worst watched first."""
-    minutes: dict[str, dict[int, list[Mapping[str, Any]]]] = {}
+def node_strips(
+    records: Iterable[Mapping[str, Any]], since: datetime, seconds: int, nodes: Iterable[str] = ()
+) -> list[NodeStrip]:
+    """Coverage by node from rows of `coverage_spans`, the worst watched first; `nodes` are there in any case."""
+    minutes: dict[str, dict[int, list[Mapping[str, Any]]]] = {node: {} for node in nodes}
     for record in records:
         step = int((record["minute"] - since).total_seconds() // seconds)
         if 0 <= step < STEPS:

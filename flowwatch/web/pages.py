@@ -190,13 +190,14 @@ async def _coverage(request: web.Request) -> web.Response:
     since, seconds = _window(given["window"], snapshot.now)
     values = {"since": since, "until": since + timedelta(seconds=seconds * drawing.STEPS), "seconds": seconds}
     found = await request.app[VIEW].select("coverage_spans", values)
-    strips = drawing.node_strips(found.records(), since, seconds)
+    nodes = {drawing.named(node.cluster, node.node): node for node in snapshot.nodes}
+    strips = drawing.node_strips(found.records(), since, seconds, nodes)
     start = p.offset(given["cursor"])
     return _paper(
         request,
         "coverage.html",
         strips=strips[start : start + ROWS],
-        nodes={drawing.named(node.cluster, node.node): node for node in snapshot.nodes},
+        nodes=nodes,
         total=len(strips),
         next=str(start + ROWS) if start + ROWS < len(strips) else "",
         since=since,
