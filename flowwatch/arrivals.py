@@ -15,7 +15,7 @@ import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
 from flowwatch.counts import Counts
-from flowwatch.coverage import Coverage
+from flowwatch.coverage import ABSURD_LOSS, Coverage
 from flowwatch.cursors import Cursors
 from flowwatch.decode import Columns, Decoded, Decoder
 from flowwatch.hubble import observer_pb2, relay_pb2
@@ -25,8 +25,6 @@ from flowwatch.replays import Replays
 
 Ints = npt.NDArray[np.int64]
 
-ABSURD_LOSS = 1 << 40
-"""Events that no report of loss counts; whoever says more says it of no event at all."""
 ABSURD_TIME = 86_400.0
 """Seconds by which the time of a loss is off that is not taken for one."""
 FORGET_EVERY = 60.0

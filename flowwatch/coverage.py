@@ -35,6 +35,8 @@ lost flows that a node says it saw, without a word."""
 RING, OTHER, OWN, UNREPORTED = 2, 3, 4, 5
 TAIL = 45.0
 """Seconds at the end of a streaming node's time that need no proof yet."""
+ABSURD_LOSS = 1 << 40
+"""Events; whoever says that more were lost at once says nothing that can be counted."""
 FLUSH_EVERY = 15.0
 """Seconds for which minutes are added up before they are handed to the store."""
 REPLAY = 10.0
@@ -355,6 +357,7 @@ class Coverage:
         return verdict
 
     def _lose(self, key: Key, index: int, events: int, at: float) -> None:
+        events = min(events, ABSURD_LOSS)
         self._urgent = True
         self._minutes[int(at // 60), key].lost[index] += events
         self.lost[LOSS_SOURCES[index]] += events
