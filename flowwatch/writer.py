@@ -35,7 +35,7 @@ RETRY = 1.0
 SLOW = 10.0
 """Seconds after which a commit under way is called slow."""
 LOOK_EVERY = 10.0
-"""Seconds between two looks for something to forget, when the last one found nothing."""
+"""Seconds between two looks for something to forget."""
 MOST_KEPT = 1_000_000
 """Flow rows that are kept for a new file; of more the oldest are given up, and counted."""
 FACTS = ("append_flows", "append_edge_activity", "append_coverage", "append_gaps", "append_evidence")
@@ -67,6 +67,8 @@ class Writer:
         self._stopping = threading.Event()
         self._refusal = store.refusal
         self._alive = self._look = clock()
+        self._looked: float | None = None
+        """The moment that the look under way means."""
         self._begun: float | None = None
         if store.aside:
             metrics.store_set_aside()
@@ -120,8 +122,7 @@ class Writer:
                 if given is None:
                     return
                 self._take(*given)
-            if self._clock() >= self._look and not self.full and not self._refusal:
-                self._retain()
+            self.look()
 
     def _take(self, tables: Tables, generation: int) -> None:
         """Commit a drain. One that was made for a file that is no more leaves its facts to the next."""
@@ -182,12 +183,19 @@ class Writer:
         self.generation += 1
         return True
 
+    def look(self) -> None:
+        """Forget a slice of what is too old or too much, if it is time, and nothing waits to be written."""
+        if self._clock() >= self._look and not self.full and not self._refusal:
+            self._retain()
+
     def _retain(self) -> None:
-        """Forget one slice of what is too old or too much; go on at once where there is more."""
+        """Forget one slice of what is too old or too much; go on at once where there is more. All slices of one
+        look mean the same moment, or there would always be a little more."""
         started = time.perf_counter()
-        self._begun, now = self._clock(), self._clock()
+        self._begun = now = self._clock()
+        self._looked = now if self._looked is None else self._looked
         try:
-            done = self._store.retain(self._keep, now)
+            done = self._store.retain(self._keep, self._looked)
         except DamagedError as error:
             self._refused(error)
             return
@@ -197,7 +205,8 @@ class Writer:
             done = None
         finally:
             self._begun = None
-        self._look = now if done and done.more else now + LOOK_EVERY
+        if not (done and done.more):
+            self._look, self._looked = now + LOOK_EVERY, None
         if done:
             self._metrics.retained(done.table, done.rows, time.perf_counter() - started)
             self.rows_stored -= done.rows if done.table == "flows" else 0

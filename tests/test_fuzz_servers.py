@@ -102,7 +102,9 @@ def test_answers_about_the_server(answers: list[tuple[str, bytes]], node: str) -
                 lambda name, address, kind: ChangeNotification(
                     name=name, address=address, type=kind
                 ).SerializeToString(),
-                NAMES, NAMES, st.integers(0, 5),
+                NAMES,
+                NAMES,
+                st.integers(0, 5),
             )  # fmt: skip
         ),
         max_size=6,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowwatch import allowlist, sql, store_retention
+from flowwatch.config import StoreSettings
 from flowwatch.decode.native import NativeDecoder
 from flowwatch.engine import Engine
+from flowwatch.metrics import Metrics
 from flowwatch.receive import Batch
 from flowwatch.store import Store
 from flowwatch.store_retention import Keep, latest
+from flowwatch.writer import Writer
 from tests.support.flowtext import parse
 from tests.test_store import FLOWS, START, WINDOW, fed
 from tests.test_store_faults import many
@@ -261,3 +266,23 @@ def test_the_two_views_of_flows_are_worded_alike() -> None:
     extra = [line for line in evidence if line not in flow]
     assert len(extra) == 5, extra
     assert [line for line in flow if line not in evidence] == ["CREATE OR REPLACE VIEW flow_log AS", "FROM flows"]
+
+
+def test_flows_that_go_all_the_time_keep_nothing_else_from_going(tmp_path: Path) -> None:
+    """One look has an end, although every moment makes more flows too old, and the next is some time later."""
+    store = Store(tmp_path / "a.duckdb")
+    rows = [(float(second), 1, 1, 1, 1) for second in range(3600)]
+    lines = "\n".join(
+        f"+{at}s verdict FORWARDED egress noreply shop/web* -> shop/api 8080/TCP SYN" for at in range(3600)
+    )
+    engine = Engine(cluster="test", decoder=NativeDecoder())
+    engine.ingest(Batch("test", "test", [line.message for line in parse(lines, START)]), START)
+    store.commit(engine.drain(START) | activity([(START + row[0], *row[1:]) for row in rows]))
+    moment = itertools.count(START + 1800)
+    settings = replace(StoreSettings(), retention=600.0)
+    writer = Writer(store, settings, Metrics(), clock=lambda: float(next(moment)))
+    for _ in range(20):
+        writer.look()
+    assert ask(store, "SELECT count(*) AS n FROM edge_minutes")[0]["n"] > 0
+    assert store.count_flows() < 3600
+    store.close()

@@ -212,7 +212,8 @@ def answers(data: bytes) -> str:
     wrapped = [bytes((number << 3 | 2,)) + varint(len(data)) + data for number in (2, 3)]
     whole = Engine(cluster="c")
     whole.ingest(
-        Batch("fuzz", "fuzz", [status.SerializeToString() + wrapped[0], lost.SerializeToString() + wrapped[1], head]), NOW
+        Batch("fuzz", "fuzz", [status.SerializeToString() + wrapped[0], lost.SerializeToString() + wrapped[1], head]),
+        NOW,
     )
     whole.drain(NOW, ())
     return ""
