@@ -174,13 +174,15 @@ class NodeLedger:
             self._delay = (min(delay, self._delay[0]), self._delay[1], self._delay[2])
 
     def heard(self, at: float, seen: int, started: float) -> Verdict:
-        """The node, or a relay for it, answered: it has seen so many flows since it started (0: it does not say)."""
+        """The node, or a relay for it, answered: it has seen so many flows since it started (0 and 0: it does not
+        say)."""
         answer = Answer(self.theirs(at), seen, self.theirs(started) if started else 0.0)
-        quiet = self.seen.quiet_since(answer) if seen else self._heard
+        says = bool(seen or started)
+        quiet = self.seen.quiet_since(answer) if says else self._heard
         if self.outage is None and quiet:
             self.proved = max(self.proved, min(self.ours(quiet), at))
         self._heard = answer.at
-        return self.seen.heard(answer) if seen and self.outage is None else Verdict()
+        return self.seen.heard(answer) if says and self.outage is None else Verdict()
 
     # ── what it says ─────────────────────────────────────────────────────────────────────────────
 
