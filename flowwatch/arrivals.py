@@ -112,6 +112,8 @@ class Arrivals:
 
     def _fresh(self, batch: Batch, columns: Columns, counts: Counts, now: float) -> Columns:
         """Leave out flows that a server repeated; every flow, repeated or not, moves its node's books on."""
+        if not self.coverage.live:
+            now = int(columns.time.max()) / 1e9  # a capture has no time but that of its flows
         names = columns.node.dictionary.to_pylist()
         codes = columns.node.indices.to_numpy(zero_copy_only=False).astype(np.int64)
         numbers = np.array([self.number(batch.cluster, name) for name in names], dtype=np.int64)

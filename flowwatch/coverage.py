@@ -18,7 +18,7 @@ import numpy as np
 
 from flowwatch.coverage_node import Gap, NodeLedger, Outage, StoredNode
 from flowwatch.coverage_seen import Verdict
-from flowwatch.coverage_windows import Windows, pieces
+from flowwatch.coverage_windows import LONGEST, Windows, pieces
 from flowwatch.model import NodeCoverage
 from flowwatch.receive import Closed, Heard, Left, Listed, Notice, Opened, Shed
 
@@ -64,6 +64,8 @@ class Coverage:
     """The coverage of all nodes of all clusters. One thread uses it."""
 
     def __init__(self, begun: float | None = None) -> None:
+        self.live = True
+        """Captures have no streams: no time is vouched for, and every share is that of the events known of."""
         self.lost = dict.fromkeys(LOSS_SOURCES, 0)
         self.lost_false = 0
         """Events reported as lost that were not."""
@@ -221,6 +223,9 @@ class Coverage:
     def shares(self, now: float) -> Callable[[float], float]:
         """The share since a moment, for many moments; those within one minute share the answer, and no window is
         shorter than a minute, unless the ledger is."""
+        if not self.live:
+            delivered = self.delivered()
+            return lambda _: delivered
         begun = self.begun if self.begun is not None else now
         known: dict[int, float] = {}
 
@@ -241,6 +246,8 @@ class Coverage:
 
     def advance(self, now: float) -> None:
         """Vouch for what is proved by now, and give up waiting for what will not be proved any more."""
+        if not self.live:
+            return
         for node in self._nodes.values():
             outage = node.outage
             if node.sources and outage is None:
@@ -327,8 +334,9 @@ class Coverage:
 
     def _vouch(self, node: NodeLedger, until: float) -> None:
         """Account for a node's time up to here: as recovered while a stream was down, as connected while it was up."""
-        if until <= node.booked:
+        if until <= node.booked or not self.live:
             return
+        node.booked = max(node.booked, until - LONGEST)  # a clock that was set right makes no work for years
         border = min(max(node.reopened, node.booked), until)
         for at, seconds in pieces(node.booked, border, 60.0):
             self._minutes[int(at // 60), node.key].recovered_ms += round(seconds * 1000)

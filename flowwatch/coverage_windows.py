@@ -14,6 +14,8 @@ MINUTES = 180
 """Minutes kept one by one."""
 HOURS = 24 * 8
 """Hours kept; the longest window that can be asked for."""
+LONGEST = 3600.0 * HOURS
+"""The same in seconds."""
 
 Floats = npt.NDArray[np.float64]
 

@@ -46,6 +46,7 @@ def replay(
     """Take a receiver's messages through the engine until it ends; `told` hears the number of flows
     so far. Rows go to `store` where one is given, and nowhere else."""
     result = Replayed()
+    engine.coverage.live = False
     undecodable = 0
     for batch in receiver.batches():
         if not batch.messages:

@@ -345,3 +345,13 @@ def test_in_doubt_nothing_is_claimed() -> None:
     assert seen.settle(25) == Verdict()
     seen.heard(Answer(40.0, 2900 + 2000, -100))
     assert seen.settle(50).unseen == pytest.approx(2000, abs=100)
+
+
+def test_a_clock_that_is_set_right_makes_no_work_for_years() -> None:
+    """A machine that began in 1970: what is vouched for is bounded, whatever the clock says next."""
+    ledger = Ledger()
+    ledger.note("s", "c", Opened(10.0, None, ("a",)))
+    ledger.first("s", "c", "a", 11.0, 11.0)
+    ledger.received("c", "a", 11.0, {11: 1}, 11.0)
+    ledger.flows(0)
+    assert len(ledger.drain(T0, True)[0]) < 20_000
