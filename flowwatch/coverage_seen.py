@@ -101,12 +101,14 @@ class SeenFlows:
             answer = self._open.pop(0)
             assert self._base is not None
             saw = answer.seen - self._base.seen
+            # Of a node that had seen nothing, every flow came after.
+            blur = BLUR if self._base.seen else 0.0
             missing = saw - self._between(self._base.at - BLUR, answer.at + BLUR) - UNREADABLE
             lost = missing - self._claimed - self._known
             if lost > 0:
                 unseen += lost
                 self._known += lost
-            possible = saw - self._between(self._base.at + BLUR, answer.at - BLUR) + UNREADABLE
+            possible = saw - self._between(self._base.at + blur, answer.at - BLUR) + UNREADABLE
             excess = min(self._claimed, self._claimed + self._known - max(possible, 0))
             if excess > 0:
                 false += excess
