@@ -102,7 +102,7 @@ class SeenFlows:
             assert self._base is not None
             saw = answer.seen - self._base.seen
             # Of a node that had seen nothing, every flow came after.
-            blur = BLUR if self._base.seen else 0.0
+            blur = BLUR if self._base.seen else -BLUR
             missing = saw - self._between(self._base.at - BLUR, answer.at + BLUR) - UNREADABLE
             lost = missing - self._claimed - self._known
             if lost > 0:

@@ -10,7 +10,7 @@ of what the servers sent:
 * no flow is stored twice, and none that was never sent;
 * each flow sent on a stream that did not break is stored, unless flowwatch was killed before it was committed;
 * each flow that is missing lies in a gap of the ledger, after all the ledger knows, or is counted there as lost;
-* a node of which nothing is missing has no lost flows in the ledger.
+* a node of which nothing is missing has no lost flows in the ledger (one may be in doubt).
 """
 
 from __future__ import annotations
@@ -254,7 +254,8 @@ def check(evidence: Evidence, store: Path, outcome: Outcome) -> None:
                 f"gaps {[(round(start, 3), round(end, 3)) for start, end in holes]}"
             )
         told = sum(emitted.lost.values())
-        if not missing and counted > told:
+        # The newest event of a node cannot be read, so its own count disproves a report only to within one.
+        if not missing and counted > told + 1:
             outcome.problems.append(f"{node}: nothing is missing, but {counted} flows are counted as lost")
     if stored:
         outcome.problems.append(f"flows of nodes that do not exist: {sorted(stored)}")

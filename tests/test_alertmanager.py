@@ -261,6 +261,6 @@ def _free_port() -> int:
 
 def _until(condition: Callable[[], object], what: str, people: People) -> None:
     try:
-        until(condition, PATIENCE, what)
+        until(condition, what, PATIENCE)
     except AssertionError as error:
         raise AssertionError(f"{error}; firing {people.names('firing')}, resolved {people.names('resolved')}") from None

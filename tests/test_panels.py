@@ -77,7 +77,7 @@ async def test_every_panel_has_something_to_show(tmp_path: Path) -> None:
                 ],
             }
             async with prometheus(tmp_path, yaml.safe_dump(scrape)) as where:
-                await asyncio.to_thread(until, lambda: len(daemon.snapshot.findings) >= 12, 60, "findings")
+                await asyncio.to_thread(until, lambda: len(daemon.snapshot.findings) >= 12, "findings")
                 await asyncio.to_thread(_all_of_it, f"http://{where}", service.address)
 
 

@@ -23,10 +23,10 @@ from flowwatch.decode.inside import is_message
 from flowwatch.engine import Engine
 from flowwatch.errors import AllowlistError, ConfigError, ProblemsError
 from flowwatch.hubble import observer_pb2, projection_pb2
+from flowwatch.receive import Batch
 from flowwatch.receive.framing import Broken, Content, NotACaptureError
 from flowwatch.receive.jsonl import LineConverter, LineError
 from flowwatch.receive.place import PlaceError, Position
-from flowwatch.receive import Batch
 from flowwatch.receive.unpack import DamagedError, pieces
 from tests.fuzz import samples
 from tests.fuzz.http import ask
