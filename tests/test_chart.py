@@ -183,6 +183,7 @@ def test_what_the_values_say_reaches_the_configuration(tmp_path: Path) -> None:
     assert outside.alerts.external_url == "https://flowwatch.example.org/flowwatch"
     assert [path.name for path in outside.allowlist] == ["allowlist", "team-shop"]
     plain = config.load(None, mounted(rendered(CHART_VALUES["plain"]), tmp_path / "plain"))
+    assert plain.alerts.external_url == "http://flowwatch.flowwatch.svc:9950"
     assert plain.hubble.tls.ca is not None
     assert plain.hubble.tls.cert is plain.hubble.tls.key is None
     assert plain.hubble.tls.server_name == "instance.hubble-relay.cilium.io"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +32,15 @@ def template(*arguments: str | Path, chart: Path = CHART) -> subprocess.Complete
 
 def rendered(values: Path | None, *arguments: str | Path) -> list[Object]:
     """The objects that a set of values makes."""
+    return [each for each in yaml.safe_load_all(_rendered(values, arguments)) if each]
+
+
+@cache
+def _rendered(values: Path | None, arguments: tuple[str | Path, ...]) -> str:
     done = template(*(["--values", values] if values else []), *arguments)
     assert done.returncode == 0, done.stderr
     assert not done.stderr, done.stderr
-    return objects(done.stdout)
-
-
-def objects(text: str) -> list[Object]:
-    """The objects of a manifest."""
-    return [each for each in yaml.safe_load_all(text) if each]
+    return done.stdout
 
 
 def of_kind(manifest: Sequence[Object], kind: str) -> list[Object]:

@@ -29,9 +29,9 @@
 {{- $_ := set $web "tls" (dict "cert" "/etc/flowwatch/web-tls/tls.crt" "key" "/etc/flowwatch/web-tls/tls.key") -}}
 {{- end -}}
 {{- $_ := set $known "web" $web -}}
-{{- if include "flowwatch.publicURL" . -}}
-{{- $_ := set $known "alerts" (dict "external_url" (include "flowwatch.publicURL" .)) -}}
-{{- end -}}
+{{- $scheme := ternary "https" "http" (ne .Values.web.tls.secret "") -}}
+{{- $inside := printf "%s://%s.%s.svc:9950%s" $scheme (include "flowwatch.fullname" .) .Release.Namespace (dig "web" "prefix" "" $given) -}}
+{{- $_ := set $known "alerts" (dict "external_url" (include "flowwatch.publicURL" . | default $inside)) -}}
 {{- $config := mergeOverwrite $known $given -}}
 {{- $declared := list -}}
 {{- if include "flowwatch.allowlistFiles" . -}}
