@@ -25,8 +25,8 @@ SIZES = ROOT / "deploy" / "helm" / "flowwatch" / "files" / "sizing.yaml"
 def sizing() -> str:
     """A Markdown table of what each `size` of the chart stands for."""
     rows = [
-        "| `size` | flows a second | CPU: request, limit | memory: request, limit | `store.memory_limit` | `store.max_size` "
-        "| volume | holds about |",
+        "| `size` | flows a second | CPU: request, limit | memory: request, limit | `store.memory_limit` "
+        "| `store.max_size` | volume | holds about |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, size in yaml.safe_load(SIZES.read_text(encoding="utf-8")).items():

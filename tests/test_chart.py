@@ -60,7 +60,7 @@ def test_kubernetes_accepts_it(values: Path) -> None:
 def test_the_sets_of_values_make_every_object() -> None:
     """What the other tests look at is everything the chart can make, but roles."""
     made = {each["kind"] for values in VALUES for each in rendered(values)}
-    assert FOREIGN < made
+    assert made > FOREIGN
     templates = "\n".join(path.read_text(encoding="utf-8") for path in (CHART / "templates").iterdir())
     possible = {kind for kind in re.findall(r"^kind: (\w+)$", templates, re.MULTILINE) if "Role" not in kind}
     assert possible <= made
@@ -316,7 +316,7 @@ def test_what_to_open_next_is_told(tmp_path: Path) -> None:
     """The notes name the page, what is not declared yet, and who may see it; without what was already done."""
     chart = tmp_path / "chart"
     shutil.copytree(CHART, chart)
-    notes = "kind: Notes\ntext: |\n  {{- include \"flowwatch.notes\" . | nindent 2 }}\n"
+    notes = 'kind: Notes\ntext: |\n  {{- include "flowwatch.notes" . | nindent 2 }}\n'
     (chart / "templates" / "shown.yaml").write_text(notes, encoding="utf-8")
 
     def shown(name: str) -> str:

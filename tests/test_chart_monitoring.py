@@ -59,7 +59,9 @@ def test_prometheus_finds_it_under_the_job_that_the_rules_expect() -> None:
         assert endpoint["path"] == "/metrics"
         assert endpoint["scheme"] == "https"
         assert endpoint["authorization"]["credentials"] == {"name": "flowwatch-token", "key": "token"}
-        ports = the(manifest, "Service")["spec"]["ports"] if kind == "ServiceMonitor" else container_of(manifest)["ports"]
+        ports = (
+            the(manifest, "Service")["spec"]["ports"] if kind == "ServiceMonitor" else container_of(manifest)["ports"]
+        )
         assert endpoint["port"] in {port["name"] for port in ports}
     assert the(manifest, "ServiceMonitor")["metadata"]["labels"]["release"] == "prometheus"
 

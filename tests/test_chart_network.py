@@ -203,7 +203,9 @@ def test_a_policy_goes_with_the_pod_it_selects() -> None:
         selectors = [the(manifest, "Service")["spec"]["selector"]]
         selectors += [each["spec"]["selector"]["matchLabels"] for each in of_kind(manifest, "PodDisruptionBudget")]
         selectors += [each["spec"]["selector"]["matchLabels"] for each in of_kind(manifest, "PodMonitor")]
-        selectors += [each["spec"]["endpointSelector"]["matchLabels"] for each in of_kind(manifest, "CiliumNetworkPolicy")]
+        selectors += [
+            each["spec"]["endpointSelector"]["matchLabels"] for each in of_kind(manifest, "CiliumNetworkPolicy")
+        ]
         policies = [each["spec"]["podSelector"] for each in of_kind(manifest, "NetworkPolicy")]
         selectors += [each["matchLabels"] for each in policies if each]
         assert all(selector.items() <= labels for selector in selectors)

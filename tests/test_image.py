@@ -222,7 +222,9 @@ def test_the_image_runs_as_nobody_and_needs_no_shell() -> None:
 def test_the_image_says_what_it_is() -> None:
     """The labels that registries and scanners read, filled from the arguments of the build."""
     final = stages()[-1]
-    labels = dict(word.removeprefix("org.opencontainers.image.").split("=", 1) for word in shlex.split(the(final, "LABEL")))
+    labels = dict(
+        word.removeprefix("org.opencontainers.image.").split("=", 1) for word in shlex.split(the(final, "LABEL"))
+    )
 
     assert labels["title"] == PROJECT["name"]
     assert labels["description"] == PROJECT["description"]
