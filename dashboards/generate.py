@@ -1,4 +1,4 @@
-"""Write the dashboards and the PrometheusRule: `.venv/bin/python dashboards/generate.py`.
+"""Write the dashboards and the PrometheusRule, here and for the chart: `.venv/bin/python dashboards/generate.py`.
 
 What each dashboard shows is described in `pages_*.py`; how Grafana wants it written is in `panels.py`.
 `tests/test_dashboards.py` fails when a file is not current.
@@ -19,13 +19,18 @@ from pages_flowwatch import ALLOWLIST, FLOWS, SELF  # noqa: E402 - beside this f
 from pages_network import DROPS, EGRESS, OVERVIEW  # noqa: E402
 from panels import dashboard  # noqa: E402
 
+CHART = "../deploy/helm/flowwatch/files"
+"""Where the Helm chart keeps its own, for a chart can read nothing outside itself."""
 DASHBOARDS = (OVERVIEW, DROPS, EGRESS, ALLOWLIST, FLOWS, SELF)
 
 
 def files() -> dict[str, str]:
-    """What is generated, by the name of its file."""
-    pages = {f"{page.uid}.json": json.dumps(dashboard(page), indent=2) + "\n" for page in DASHBOARDS}
-    return pages | {"prometheusrule.yaml": prometheus_rule()}
+    """What is generated, by the name of its file; the chart's dashboards on one line."""
+    pages = {f"{page.uid}.json": dashboard(page) for page in DASHBOARDS}
+    ours = {name: json.dumps(page, indent=2) + "\n" for name, page in pages.items()}
+    chart = {f"{CHART}/dashboards/{name}": json.dumps(page, separators=(",", ":")) for name, page in pages.items()}
+    rules = prometheus_rule()
+    return ours | chart | {"prometheusrule.yaml": rules, f"{CHART}/prometheusrule.yaml": rules}
 
 
 def prometheus_rule() -> str:
@@ -44,6 +49,7 @@ def prometheus_rule() -> str:
 def main() -> None:
     """Write every file."""
     for name, text in files().items():
+        (HERE / name).parent.mkdir(parents=True, exist_ok=True)
         (HERE / name).write_text(text, encoding="utf-8")
 
 

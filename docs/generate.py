@@ -10,12 +10,33 @@ import re
 import sys
 from pathlib import Path
 
+import yaml
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from flowwatch import alerts_table, classify_table, config, metrics, report  # noqa: E402 - the checkout first
 from flowwatch.lint import report as lint  # noqa: E402
 from flowwatch.web import openapi  # noqa: E402
+
+SIZES = ROOT / "deploy" / "helm" / "flowwatch" / "files" / "sizing.yaml"
+
+
+def sizing() -> str:
+    """A Markdown table of what each `size` of the chart stands for."""
+    rows = [
+        "| `size` | flows a second | CPU: request, limit | memory: request, limit | `store.memory_limit` "
+        "| `store.max_size` | volume | holds about |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, size in yaml.safe_load(SIZES.read_text(encoding="utf-8")).items():
+        cpu, memory = (f"{size['requests'][what]}, {size['limits'][what]}" for what in ("cpu", "memory"))
+        rows.append(
+            f"| `{name}` | {size['flows']:,} | {cpu} | {memory} | `{size['memory_limit']}` | `{size['max_size']}` "
+            f"| {size['volume']} | {size['days']} days of flows |"
+        )
+    return "\n".join(rows)
+
 
 TABLES = {
     "configuration": config.reference,
@@ -26,6 +47,7 @@ TABLES = {
     "http": openapi.reference,
     "lint": lint.reference,
     "lint-unchecked": lint.unchecked,
+    "sizing": sizing,
 }
 
 

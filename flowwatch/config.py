@@ -224,6 +224,9 @@ class WebSettings:
     """A file with a token that every request must show, as `Authorization: Bearer` or as the password of basic
     authentication (with any user name), which browsers ask for. It is read at each request, so that it can be
     changed. `/healthz` and `/readyz` answer anyone; `/metrics` asks for it too."""
+    ready_grace: Seconds = 120.0
+    """How long after the start `/readyz` waits for the first stream. It is ready then without one, so that no rollout
+    hangs on a Hubble that is down, and stays ready when a stream breaks; a store that takes no rows is never ready."""
     tls: WebTLSSettings = field(default_factory=WebTLSSettings)
 
     @property

@@ -82,6 +82,7 @@ class Daemon:
         self._declared = declared
         self._clock = clock
         self._started = clock()
+        self._streamed = False
         self._totals: Counter[str] = Counter()
         self._verdicts: Counter[str] = Counter()
         self._classes: Counter[str] = Counter()
@@ -216,6 +217,7 @@ class Daemon:
 
     def _observe(self, findings: Sequence[Finding]) -> Snapshot:
         now, status, engine = self._clock(), self._receiver.status, self._engine
+        self._streamed = self._streamed or status.connects > 0  # nodes that leave take their count with them
         watched = now - self._started
         judge = self.config.judge
         watched_since = engine.watched_since(now)
@@ -230,6 +232,7 @@ class Daemon:
             source=self._receiver.name,
             stream=status.state,
             stream_error=status.error,
+            streamed=self._streamed,
             flows=self._totals["flows"],
             flows_per_second=self._rate(now),
             verdicts=dict(self._verdicts),

@@ -303,5 +303,7 @@ class Snapshot:
     store_set_aside: str = ""
     """Where a damaged database file was set aside; a new one was begun."""
     allowlist_error: str = ""
+    streamed: bool = False
+    """Whether any stream has been up since the start."""
     conditions: tuple[Mapping[str, str], ...] = ()
     """Status conditions as they stand in a Kubernetes object: type, status, reason, message, lastTransitionTime."""

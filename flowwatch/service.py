@@ -26,6 +26,7 @@ from flowwatch.errors import FlowwatchError
 from flowwatch.model import Finding, Snapshot
 from flowwatch.notify import Notifier, NotifySettings
 from flowwatch.notify_targets import TLSFiles
+from flowwatch.status import readiness
 from flowwatch.store_search import Search
 from flowwatch.web.serving import serving
 
@@ -65,13 +66,8 @@ class DaemonView:
         }
 
     def ready(self) -> Mapping[str, str]:
-        """The store takes rows and flows are streaming."""
-        snapshot = self._daemon.snapshot
-        waiting = f"{snapshot.stream}{f': {snapshot.stream_error}' if snapshot.stream_error else ''}"
-        return {
-            "store": snapshot.store_error or "ok",
-            "stream": "ok" if snapshot.stream == "streaming" else waiting,
-        }
+        """The store takes rows, and a stream has been up or was waited for long enough."""
+        return readiness(self._daemon.snapshot, self._clock(), self._daemon.config.web.ready_grace)
 
     async def query(self, name: str, params: Mapping[str, str]) -> web.QueryResult:
         """Run a named query in a thread of its own."""

@@ -107,6 +107,19 @@ def errors(snapshot: Snapshot) -> list[tuple[str, str]]:
     return [(place, text.strip()) for place, text in places.items() if text.strip()]
 
 
+def readiness(snapshot: Snapshot, now: float, grace: float) -> dict[str, str]:
+    """Whether a rollout may go on, by component: `ok`, `ok, although …`, or why not.
+
+    A stream is waited for once, for `grace` seconds after the start at most: a Hubble that is down, then or later,
+    is told by the page, the metrics and the alerts, and none of those gets better by being taken out of service.
+    """
+    stream = "ok"
+    if snapshot.stream != "streaming":
+        down = f"{snapshot.stream}{f': {snapshot.stream_error}' if snapshot.stream_error else ''}"
+        stream = f"ok, although {down}" if snapshot.streamed or now - snapshot.started >= grace else down
+    return {"store": snapshot.store_error or "ok", "stream": stream}
+
+
 def status_json(snapshot: Snapshot, limit: int | None = None) -> dict[str, Json]:
     """The JSON form of a snapshot with its conclusion. At most `limit` findings, newest first
     (`findings_total` counts all); times are RFC 3339 in UTC, `last_flow` null for never."""

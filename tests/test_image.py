@@ -219,6 +219,21 @@ def test_the_image_runs_as_nobody_and_needs_no_shell() -> None:
     assert not [each for each in final if each.verb in {"RUN", "SHELL"}]
 
 
+def test_the_image_says_what_it_is() -> None:
+    """The labels that registries and scanners read, filled from the arguments of the build."""
+    final = stages()[-1]
+    labels = dict(
+        word.removeprefix("org.opencontainers.image.").split("=", 1) for word in shlex.split(the(final, "LABEL"))
+    )
+
+    assert labels["title"] == PROJECT["name"]
+    assert labels["description"] == PROJECT["description"]
+    given = {name: f"${{{argument}}}" for name, argument in (("version", "VERSION"), ("revision", "REVISION"))}
+    assert labels.items() >= (given | {"base.name": "${PYTHON_IMAGE}"}).items()
+    declared = {each.rest.partition("=")[0] for each in final if each.verb == "ARG"}
+    assert declared == {"PYTHON_IMAGE", "VERSION", "REVISION"}
+
+
 def test_the_image_writes_to_its_volume_alone() -> None:
     """With a read-only root, home, temporary files and the working directory are all on the volume."""
     final = stages()[-1]
@@ -270,6 +285,7 @@ def test_the_image_is_compiled_and_holds_no_installer(image: Image) -> None:
     assert modules
     assert {path.stem for path in modules} <= compiled
     assert not list(packages.glob("pip*"))
+    assert not list(packages.rglob("tests"))
     assert not [path for path in image.at("/opt/flowwatch/bin").iterdir() if path.name.startswith("pip")]
 
 

@@ -99,7 +99,7 @@ async def _ready(request: web.Request) -> web.Response:
 
 
 def _components(components: Mapping[str, str]) -> web.Response:
-    well = all(state == "ok" for state in components.values())
+    well = all(state.partition(",")[0] == "ok" for state in components.values())
     return json_answer(dict(components), 200 if well else 503)
 
 

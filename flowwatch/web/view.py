@@ -46,7 +46,7 @@ class View(LogView, Protocol):
         """Is the process worth keeping? Component to `ok` or a reason."""
 
     def ready(self) -> Mapping[str, str]:
-        """Does it do its work now? Component to `ok` or a reason."""
+        """May a rollout go on? Component to `ok`, `ok, although …` or a reason."""
 
     async def query(self, name: str, params: Mapping[str, str]) -> QueryResult:
         """Run a named query; `QueryError` says what is wrong with name or parameters, `QueryTimeoutError`
