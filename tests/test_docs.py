@@ -98,8 +98,14 @@ def test_commands_in_the_readme_exist() -> None:
 
 def test_yaml_in_the_readme_is_accepted(tmp_path: Path) -> None:
     """The README's allowlist and configuration can be used as they stand."""
-    declared, configured = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    snippets = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    declared, configured, several, *_ = snippets
     assert len(allowlist.parse(declared, "README.md", 0.0).rules) == 1
     (tmp_path / "flowwatch.yaml").write_text(configured, encoding="utf-8")
     loaded = config.load(tmp_path / "flowwatch.yaml", {})
     assert loaded.cluster == yaml.safe_load(configured)["cluster"]
+    (tmp_path / "several.yaml").write_text(several, encoding="utf-8")
+    sources = config.load(tmp_path / "several.yaml", {}).every_source
+    assert [(source.cluster, source.hubble.source) for source in sources] == [
+        ("east", "relay"), ("west", "nodes"), ("lab", "file"),
+    ]  # fmt: skip

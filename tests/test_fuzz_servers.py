@@ -105,7 +105,7 @@ def test_answers_about_the_server(answers: list[tuple[str, bytes]], node: str) -
                 NAMES,
                 NAMES,
                 st.integers(0, 5),
-            )  # fmt: skip
+            )
         ),
         max_size=6,
     )

@@ -133,7 +133,7 @@ def test_every_expression_is_promql(tmp_path: Path) -> None:
 
 def test_the_examples_of_the_runbook_are_valid(tmp_path: Path) -> None:
     """The scrape configuration and the route that people will copy are accepted by the programs they are for."""
-    scrape, source, provisioning, route, teams = (yaml.safe_load(snippet) for snippet in SNIPPETS)
+    scrape, source, provisioning, route, _ = (yaml.safe_load(snippet) for snippet in SNIPPETS)
     file = tmp_path / "config.yml"
     file.write_text(yaml.safe_dump({**scrape, "rule_files": [str(RULES)]}), encoding="utf-8")
     checked = run("promtool", "check", "config", file)
