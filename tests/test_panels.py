@@ -166,5 +166,5 @@ def _unseen_metrics(address: str) -> list[str]:
 def _unwell_rules(address: str) -> list[str]:
     groups = asked(address, "/api/v1/rules")["groups"]
     rules = [rule for group in groups for rule in group["rules"]]
-    assert len(rules) == 21
+    assert len(rules) == 22
     return [f"{rule['name']}: {rule.get('lastError', rule['health'])}" for rule in rules if rule["health"] != "ok"]
