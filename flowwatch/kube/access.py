@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from flowwatch.errors import FlowwatchError
+from flowwatch.errors import ClusterError
 
 _MOUNTED = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 REREAD = 60.0
@@ -30,12 +30,12 @@ class Place:
 
 def place(url: str, token_file: Path | None, ca_file: Path | None, env: Mapping[str, str] = os.environ) -> Place:
     """The API server that is meant: at `url`, or if that is empty the one of the cluster we run in. Raises
-    FlowwatchError where we run in none."""
+    ClusterError where we run in none."""
     if url:
         return Place(url.rstrip("/"), token_file, ca_file)
     host, port = env.get("KUBERNETES_SERVICE_HOST", ""), env.get("KUBERNETES_SERVICE_PORT", "443")
     if not host:
-        raise FlowwatchError(
+        raise ClusterError(
             "kubernetes.api: this does not run in a cluster (KUBERNETES_SERVICE_HOST is not set); "
             "name the API server, e.g. http://127.0.0.1:8001 of `kubectl proxy`"
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from random import Random
 from typing import Any
 
@@ -63,7 +63,9 @@ class Client:
 
     def _get(self, reflector: Reflector, ask: Ask) -> contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]:
         listed = ask.want is Want.LIST
-        timeout = aiohttp.ClientTimeout(total=LIST_SECONDS if listed else None, sock_connect=10.0, sock_read=self._silence)
+        timeout = aiohttp.ClientTimeout(
+            total=LIST_SECONDS if listed else None, sock_connect=10.0, sock_read=self._silence
+        )
         return self._session.get(
             self._access.place.url + reflector.resource.path,
             params=self._parameters(ask),
@@ -120,7 +122,7 @@ def _object(found: object) -> dict[str, Any]:
     return found
 
 
-async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+async def _lines(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes]:
     """The lines of a body as they come; one that was cut off is none."""
     rest = bytearray()
     async for chunk in response.content.iter_any():

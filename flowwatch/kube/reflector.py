@@ -102,7 +102,11 @@ class Reflector:
     def page(self, body: Mapping[str, Any], now: float) -> None:
         """A page of a list. Raises UnreadableAnswerError."""
         metadata, found = body.get("metadata"), body.get("items")
-        if not isinstance(metadata, Mapping) or not isinstance(found, list | None) or not metadata.get("resourceVersion"):
+        if (
+            not isinstance(metadata, Mapping)
+            or not isinstance(found, list | None)
+            or not metadata.get("resourceVersion")
+        ):
             raise UnreadableAnswerError("the answer is no list")
         for each in found or ():
             key, item = self._read(each)
@@ -120,7 +124,9 @@ class Reflector:
             raise UnreadableAnswerError("the answer holds something that is no event")
         if kind == "ERROR":
             code = found.get("code")
-            self.refused(code if isinstance(code, int) else 0, str(found.get("message") or found.get("reason") or ""), now)
+            self.refused(
+                code if isinstance(code, int) else 0, str(found.get("message") or found.get("reason") or ""), now
+            )
             return False
         initial = self._asked.want is Want.STREAM and not self._version
         if kind == "BOOKMARK":

@@ -176,5 +176,5 @@ class Grant:
 
 
 def grants() -> tuple[Grant, ...]:
-    """Every right that `kubernetes.watch` and `flowwatch cluster check` need, and no other: the rules of a ClusterRole."""
+    """Every right that `kubernetes.watch` and `flowwatch cluster check` need, and no other, in every namespace."""
     return tuple(Grant(each.group, each.plural, READ_VERBS) for each in WATCHED)

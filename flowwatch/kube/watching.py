@@ -17,6 +17,7 @@ from typing import Self
 
 import aiohttp
 
+from flowwatch.errors import ClusterError
 from flowwatch.kube.access import Access, Place
 from flowwatch.kube.client import SILENCE, Client
 from flowwatch.kube.live import Live, Standing, live_of
@@ -26,6 +27,8 @@ from flowwatch.receive.backoff import Backoff
 
 log = logging.getLogger("flowwatch.kube")
 
+ATTEMPTS = 4
+"""Failures of one list after which a single reading gives up."""
 ABSENT_PAUSE = 60.0
 """Seconds after which a kind of object that the cluster does not know is asked for again."""
 
@@ -51,7 +54,7 @@ class Watching:
         self._clock = clock
         self._pauses = pauses
         self._silence = silence
-        self._random = random or Random()  # noqa: S311 - for pauses
+        self._random = random or Random()
         self._live: Live | None = None
         self._made_of: tuple[int, ...] = ()
         self._loop = asyncio.new_event_loop()
@@ -133,3 +136,27 @@ class Watching:
                 self._made_of = generations
                 self._live = live_of({one.resource: one.items for one in self.reflectors}, self._clock())
             await asyncio.sleep(min(1.0, self._pauses[0]))
+
+
+def read_once(
+    place: Place, clock: Callable[[], float] = time.time, *, pauses: tuple[float, float] = (0.5, 5.0)
+) -> Live:
+    """The state of the cluster now, listed once. Raises ClusterError."""
+    return asyncio.run(_read_once(place, clock, pauses))
+
+
+async def _read_once(place: Place, clock: Callable[[], float], pauses: tuple[float, float]) -> Live:
+    async with aiohttp.ClientSession() as session:
+        client = Client(Access(place, clock), session, clock, Random())
+        reflectors = [Reflector(resource, streaming=False) for resource in WATCHED]
+        for reflector in reflectors:
+            backoff, failures = Backoff(*pauses, Random()), 0
+            while not reflector.synced:
+                wanted = await client.answer(reflector)
+                if reflector.waits and not reflector.synced:
+                    failures += 1
+                    if failures == ATTEMPTS or reflector.error[:4] in ("401 ", "403 ", "404 "):
+                        because = reflector.error or "its lists expire before they are read"
+                        raise ClusterError(f"{place.url}{reflector.resource.path}: {because}")
+                    await asyncio.sleep(max(backoff.next(), wanted))
+        return live_of({one.resource: one.items for one in reflectors}, clock())

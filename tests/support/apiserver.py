@@ -52,7 +52,7 @@ class FakeCluster:
         self.resources = {one.path: one for one in resources}
         self.objects: dict[str, dict[tuple[str, str], Json]] = {path: {} for path in self.resources}
         self.token = token
-        self.on_new_token: Callable[[str], None] = lambda _: None
+        self.on_new_token: Callable[[str], object] = lambda _: None
         self.asked: Counter[str] = Counter()
         """Questions by what was asked: list, page, stream, watch; and answers by status."""
         self.url = ""
@@ -101,7 +101,10 @@ class FakeCluster:
 
     def state(self, resource: Resource) -> dict[tuple[str, str], object]:
         """What is kept of its objects."""
-        return self._call(lambda: {key: resource.keep(one) for key, one in self.objects[resource.path].items()})
+        found: dict[tuple[str, str], object] = self._call(
+            lambda: {key: resource.keep(one) for key, one in self.objects[resource.path].items()}
+        )
+        return found
 
     def _call(self, work: Callable[[], Any]) -> Any:
         async def run() -> Any:
@@ -294,9 +297,7 @@ class _Watch:
         self.queue: asyncio.Queue[bytes | str] = asyncio.Queue()
         self._held: list[bytes] = []
 
-    def tell(
-        self, kind: str, found: Json, *, twice: bool = False, late: bool = False, garbage: bool = False
-    ) -> None:
+    def tell(self, kind: str, found: Json, *, twice: bool = False, late: bool = False, garbage: bool = False) -> None:
         line = _line(kind, found)
         if late:
             self._held.append(line)
