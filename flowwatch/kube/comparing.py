@@ -109,7 +109,7 @@ def _differing(path: str, declared: Any, live: Any) -> Iterator[str]:
                 yield from _differing(at, declared[key], live[key])
     elif isinstance(declared, list) and isinstance(live, list):
         yield from _differing_lists(path, declared, live)
-    elif declared != live:
+    elif _text(declared) != _text(live):
         yield f"{path}: declared {_shown(declared)}, in the cluster {_shown(live)}"
 
 
