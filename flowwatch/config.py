@@ -350,6 +350,9 @@ def _contradictions(config: Config) -> Iterator[tuple[Problem, tuple[str, ...]]]
         return Problem(origin.file, origin.line, name, message, origin.text, hint)
 
     alerts = config.alerts
+    if config.kubernetes.watch and len({source.cluster for source in config.every_source}) > 1:
+        names = ("kubernetes.watch", "sources")
+        yield problem(names[0], "live policies are those of one cluster, and sources names several"), names
     if config.sources:
         for key in KEYS:
             if key.path[0] == "hubble" and key.value_in(config) != key.default:

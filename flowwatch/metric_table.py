@@ -174,7 +174,7 @@ TABLE: tuple[Spec, ...] = (
     _gauge("condition", "Status conditions: 1 for the status each has.", condition=(), status=STATUSES),
     # What is live in the cluster, where `kubernetes.watch` is on.
     _gauge(
-        "cluster_watch_up", "1 while what is live in the cluster is known, 0 while a watch of it is stale or failing."
+        "cluster_watch_up", "0 while the watch of the cluster is stale or failing, else 1; also where nobody watches."
     ),
     _gauge("cluster_proven_timestamp_seconds", "Up to when all that is live was known; 0 before that."),
     _gauge("cluster_differences", "Ways in which the cluster is otherwise than declared.", difference=DEVIATIONS),

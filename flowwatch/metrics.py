@@ -286,6 +286,7 @@ class Metrics:
         gaps = Tally(str(gap.enforcement) for gap in snapshot.gaps)
         for enforcement in ENFORCEMENTS:
             set_["enforcement_gaps"].labels(enforcement).set(gaps[enforcement])
+        set_["cluster_watch_up"].set(snapshot.enforced is None or not snapshot.enforced.trouble)
         if snapshot.enforced is not None:
             self._observe_cluster(snapshot.enforced)
         for state in NODE_STATES:
@@ -294,7 +295,6 @@ class Metrics:
             set_["alerts"].labels(state).set(snapshot.alerts.get(state, 0))
 
     def _observe_cluster(self, enforced: Enforced) -> None:
-        self._gauges["flowwatch_cluster_watch_up"].set(not enforced.trouble)
         self._gauges["flowwatch_cluster_proven_timestamp_seconds"].set(enforced.proven)
         kinds = Tally(str(one.deviation) for one in enforced.differences)
         for deviation in DEVIATIONS:

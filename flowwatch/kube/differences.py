@@ -21,6 +21,16 @@ from flowwatch.policy.nodes import Plain
 from flowwatch.policy.objects import Object, Objects, read_objects
 from flowwatch.policy.options import Options
 
+EXPLAINED = {
+    Deviation.REJECTED: "Cilium says that it is not valid, or cannot take it: nothing of it is enforced.",
+    Deviation.MISSING: "A policy is declared, and the cluster has none of that kind and name.",
+    Deviation.DIFFERS: "A declared policy says something else in the cluster; the fields are named.",
+    Deviation.UNDECLARED: "The cluster has a policy that no file of the allowlist declares.",
+    Deviation.OPEN: "No policy isolates every pod that a namespace with pods may have, in a direction.",
+    Deviation.UNSELECTED: "Pods of a workload are selected by no policy at all.",
+    Deviation.IDLE: "A policy selects no pod that there is now: a label that changed, or a workload at zero.",
+}
+"""What each difference means, for people."""
 SOURCE = "the cluster"
 """What stands for a file where a live policy is named."""
 
@@ -113,3 +123,11 @@ def _named(ref: str) -> str:
 def grave(found: Iterable[Difference]) -> tuple[Difference, ...]:
     """Those by which what is enforced is not what is declared; the others are about what is left open."""
     return tuple(one for one in found if one.deviation.is_grave)
+
+
+def reference() -> str:
+    """The differences as a Markdown table, ending in a newline."""
+    rows = ["| difference | exit 1 | means |", "|---|---|---|"]
+    for deviation, text in EXPLAINED.items():
+        rows.append(f"| `{deviation}` | {'yes' if deviation.is_grave else 'with `--strict`'} | {text} |")
+    return "\n".join(rows) + "\n"

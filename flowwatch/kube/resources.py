@@ -178,3 +178,13 @@ class Grant:
 def grants() -> tuple[Grant, ...]:
     """Every right that `kubernetes.watch` and `flowwatch cluster check` need, and no other, in every namespace."""
     return tuple(Grant(each.group, each.plural, READ_VERBS) for each in WATCHED)
+
+
+def reference() -> str:
+    """The rights as a Markdown table, ending in a newline."""
+    rows = ["| API group | resource | verbs | needed |", "|---|---|---|---|"]
+    for one, grant in zip(WATCHED, grants(), strict=True):
+        needed = "where it is installed" if one.optional else "always"
+        verbs = ", ".join(f"`{verb}`" for verb in grant.verbs)
+        rows.append(f"| `{grant.group}` | `{grant.resource}` | {verbs} | {needed} |")
+    return "\n".join(rows).replace("| `` |", '| `""` |') + "\n"
