@@ -14,7 +14,7 @@ import click
 from flowwatch import config, render
 from flowwatch.declared import options_of, read
 from flowwatch.kube.access import place
-from flowwatch.kube.differences import differences, grave
+from flowwatch.kube.differences import differences, enforced, grave
 from flowwatch.kube.live import Live
 from flowwatch.kube.resources import grants
 from flowwatch.kube.watching import read_once
@@ -54,8 +54,7 @@ def check(strict: bool, form: str, path: Path | None) -> None:
     found = differences(
         allowlist.objects if allowlist else None,
         live,
-        options_of(settings.policy),
-        cluster=settings.policy.local_cluster,
+        enforced(live, options_of(settings.policy), settings.policy.local_cluster),
         exempt=kubernetes.exempt,
     )
     declared = len(allowlist.objects.policies) if allowlist else 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from flowwatch.config_sources import OptionalFile, PositiveSeconds, Switch
+from flowwatch.config_sources import OptionalFile, Switch
 from flowwatch.config_values import NAME, OPTIONAL_URL, duration
 
 Name = Annotated[str, NAME]
@@ -28,9 +28,9 @@ class KubernetesSettings:
     ca_file: OptionalFile = None
     """PEM file with the certificate authorities of `kubernetes.api`, taken up when it changes; without it, those of the
     system."""
-    stale_after: PositiveSeconds = 300.0
+    stale_after: Annotated[float, duration(minimum=120.0)] = 300.0
     """How long nothing may be heard of a kind of object (changes, bookmarks, lists) before what follows from it is
-    unknown."""
+    unknown. The server gives a sign of life about every minute."""
     gap_grace: Seconds = 60.0
     """How long a live policy has to reach every node before what it denies and still passes is a gap in enforcement."""
     exempt: tuple[Name, ...] = ("kube-system",)

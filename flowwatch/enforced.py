@@ -60,6 +60,7 @@ class EnforcedPolicies:
         self._live: Live | None = None
         self._declared: Objects | None = None
         self._compared = float("-inf")
+        self._policies = enforced(Live(), options, cluster)
         self._known = Enforced(trouble="the cluster was not read yet")
 
     def advance(self, declared: Objects | None, now: float) -> Enforced:
@@ -69,10 +70,11 @@ class EnforcedPolicies:
         if live is not None and changed and not 0 <= now - self._compared < COMPARE_EVERY:
             self._compared = now
             if not live.says_the_same(self._live):
-                self._bypasses.enforce(enforced(live, self._options, self._cluster), now)
+                self._policies = enforced(live, self._options, self._cluster)
+                self._bypasses.enforce(self._policies, now)
                 log.info("live policies: policies=%d pods=%d", len(live.policies), len(live.pods))
             self._live, self._declared = live, declared
-            found = differences(declared, live, self._options, cluster=self._cluster, exempt=self._settings.exempt)
+            found = differences(declared, live, self._policies, exempt=self._settings.exempt)
             if news := set(grave(found)) - set(grave(self._known.differences)):
                 for one in sorted(news, key=lambda one: one.what):
                     log.info("difference: %s of=%s %s", one.deviation, one.what, one.reason)

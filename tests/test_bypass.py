@@ -200,9 +200,9 @@ def test_the_daemon_tells_gaps_and_differences_and_when_it_cannot(tmp_path: Path
     )
     config = configured(tmp_path, declared)
     feed = Feed()
-    with FakeCluster() as cluster:
+    with FakeCluster(bookmark_every=0.1) as cluster:
         cluster.put(CILIUM_POLICIES, document(CLOSED_EGRESS))
-        wanted = KubernetesSettings(watch=True, api=cluster.url, gap_grace=0.0, stale_after=3.0)
+        wanted = KubernetesSettings(watch=True, api=cluster.url, gap_grace=0.0, stale_after=5.0)
         with running(replace(config, kubernetes=wanted), feed) as (daemon, service):
             until(lambda: daemon.snapshot.enforced and daemon.snapshot.enforced.differences, "differences")
             feed.give([one.message for one in parse(f"+0s {SENT}", daemon.snapshot.now + 1)])
@@ -229,7 +229,6 @@ def test_the_daemon_tells_gaps_and_differences_and_when_it_cannot(tmp_path: Path
             cluster.put(NETWORK_POLICIES, document("{podSelector: {}, policyTypes: [Ingress]}"))
             cluster.delete(CILIUM_POLICIES, "live", "shop")
             until(lambda: not _grave(daemon.snapshot), "as declared")
-            cluster.fault("no-streaming")
             cluster.token = "nobody knows it"
             cluster.fault("close")
             until(lambda: daemon.snapshot.enforced and daemon.snapshot.enforced.trouble, "a stale watch")

@@ -21,7 +21,7 @@ from flowwatch.kube.comparing import fields, normal
 from flowwatch.kube.differences import differences, enforced, grave
 from flowwatch.kube.live import Live
 from flowwatch.kube.resources import WATCHED, LivePolicy, Namespace, Pod
-from flowwatch.model import Deviation, Edge, Identity, Kind, Peer, Protocol
+from flowwatch.model import Deviation, Difference, Edge, Identity, Kind, Peer, Protocol
 from flowwatch.policy.judging import Verdict
 from tests.support.apiserver import FakeCluster
 
@@ -79,6 +79,10 @@ def stored(text: str) -> dict[str, Any]:
     return dict(json.loads(json.dumps(found, sort_keys=True)))
 
 
+def differ(wanted: Any, there: Live, **more: Any) -> tuple[Difference, ...]:
+    return differences(wanted, there, enforced(there, OPTIONS), **more)
+
+
 def told(*found: Any) -> list[tuple[str, str]]:
     return [(str(one.deviation), one.what) for one in found]
 
@@ -86,7 +90,7 @@ def told(*found: Any) -> list[tuple[str, str]]:
 def test_what_the_api_server_makes_of_a_policy_is_the_same_policy() -> None:
     """Defaults, sorted keys and metadata are no difference."""
     there = live(*map(stored, (KNP, CNP, DENY)))
-    assert grave(differences(declared(KNP, CNP, DENY), there, OPTIONS)) == ()
+    assert grave(differ(declared(KNP, CNP, DENY), there)) == ()
 
 
 def test_policies_that_are_missing_differ_or_are_declared_nowhere() -> None:
@@ -95,7 +99,7 @@ def test_policies_that_are_missing_differ_or_are_declared_nowhere() -> None:
     other["spec"]["ingress"][0]["ports"][0]["port"] = 5433
     other["spec"]["podSelector"]["matchLabels"]["app"] = "base"
     extra = stored(DENY.replace("nothing", "extra"))
-    found = grave(differences(declared(KNP, CNP), live(other, extra), OPTIONS))
+    found = grave(differ(declared(KNP, CNP), live(other, extra)))
     assert told(*found) == [
         ("missing", "CiliumNetworkPolicy:shop/api"),
         ("differs", "NetworkPolicy:shop/db"),
@@ -112,8 +116,8 @@ def test_policies_that_are_missing_differ_or_are_declared_nowhere() -> None:
 def test_where_no_policy_is_declared_live_ones_are_compared_with_nothing() -> None:
     """Neither without an allowlist, nor with one of rules alone."""
     rules = "apiVersion: flowwatch/v1\nkind: Allowlist\nrules: []\n"
-    assert grave(differences(None, live(stored(KNP)), OPTIONS)) == ()
-    assert grave(differences(declared(rules), live(stored(KNP)), OPTIONS)) == ()
+    assert grave(differ(None, live(stored(KNP)))) == ()
+    assert grave(differ(declared(rules), live(stored(KNP)))) == ()
 
 
 @pytest.mark.parametrize(
@@ -136,7 +140,7 @@ def test_texts_that_mean_the_same_are_the_same(kind: str, change: Any) -> None:
     text = KNP if kind == "knp" else CNP
     other = stored(text)
     change(other["spec"])
-    assert grave(differences(declared(text), live(other), OPTIONS)) == ()
+    assert grave(differ(declared(text), live(other))) == ()
 
 
 @pytest.mark.parametrize(
@@ -156,7 +160,7 @@ def test_texts_that_mean_something_else_differ_in_a_field(kind: str, change: Any
     text = KNP if kind == "knp" else CNP
     other = stored(text)
     change(other["spec"])
-    (found,) = grave(differences(declared(text), live(other), OPTIONS))
+    (found,) = grave(differ(declared(text), live(other)))
     assert found.deviation is Deviation.DIFFERS
     assert found.fields[0].startswith(field), found.fields
 
@@ -191,14 +195,25 @@ def test_fields_are_named_exactly_where_normal_texts_differ(one: Any, other: Any
 def test_a_policy_that_cilium_rejects_enforces_nothing() -> None:
     """By its own word, and by ours where it has not spoken."""
     invalid = stored(CNP) | {"status": {"conditions": [{"type": "Valid", "status": "False", "message": "bad FQDN"}]}}
-    found = differences(declared(CNP), live(invalid), OPTIONS)
+    found = differ(declared(CNP), live(invalid))
     assert told(*grave(found)) == [("rejected", "CiliumNetworkPolicy:shop/api")]
     assert "bad FQDN" in found[0].reason
     both = stored(CNP)
     both["spec"]["egress"][0]["toEntities"] = ["world"]
-    (ours,) = grave(differences(declared(CNP), live(both), OPTIONS))
+    (ours,) = grave(differ(declared(CNP), live(both)))
     assert ours.deviation is Deviation.REJECTED
     assert "cannot stand in one rule" in ours.reason
+
+
+def test_kinds_that_are_not_read_are_not_said_to_be_missing() -> None:
+    """An AdminNetworkPolicy that is declared is compared with nothing."""
+    text = """
+apiVersion: policy.networking.k8s.io/v1alpha1
+kind: AdminNetworkPolicy
+metadata: {name: first}
+spec: {priority: 1, subject: {namespaces: {}}, ingress: [{action: Deny, from: [{namespaces: {}}]}]}
+"""
+    assert grave(differ(declared(text, KNP), live(stored(KNP)))) == ()
 
 
 def pod(name: str, namespace: str = "shop", **more: Any) -> Pod:
@@ -223,7 +238,7 @@ def test_what_is_left_open_is_told_of_namespaces_workloads_and_policies() -> Non
         ),
         namespaces=(Namespace("shop"), Namespace("safe"), Namespace("kube-system"), Namespace("empty")),
     )
-    found = differences(None, there, OPTIONS, exempt=("kube-system",))
+    found = differ(None, there, exempt=("kube-system",))
     assert told(*found) == [
         ("no-default-deny", "shop (egress)"),
         ("no-default-deny", "shop (ingress)"),
@@ -231,7 +246,7 @@ def test_what_is_left_open_is_told_of_namespaces_workloads_and_policies() -> Non
         ("selects-nothing", "NetworkPolicy:shop/db"),
     ]
     assert found[2].reason == "no policy selects 2 pods of it"
-    assert ("no-default-deny", "kube-system (egress)") in told(*differences(None, there, OPTIONS))
+    assert ("no-default-deny", "kube-system (egress)") in told(*differ(None, there))
 
 
 @pytest.mark.parametrize(
@@ -258,7 +273,7 @@ metadata: {{name: deny}}
 spec: {{endpointSelector: {selector}, ingress: [{{}}], egress: [{{}}]}}
 """
     there = live(stored(text), pods=(pod("api"),), namespaces=(Namespace("shop", (("team", "a"),)),))
-    missing = [one for one in differences(None, there, OPTIONS) if one.deviation is Deviation.OPEN]
+    missing = [one for one in differ(None, there) if one.deviation is Deviation.OPEN]
     assert (missing == []) is isolated
 
 

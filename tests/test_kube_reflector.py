@@ -63,7 +63,7 @@ STEP = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps=st.lists(STEP, max_size=30), streaming=st.booleans(), seed=st.integers(0, 2**16))
 def test_the_cache_is_what_the_server_has_after_every_schedule(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, str, int]], streaming: bool, seed: int

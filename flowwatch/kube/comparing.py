@@ -44,12 +44,14 @@ def normal(kind: str, document: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def same(kind: str, one: Mapping[str, Any], other: Mapping[str, Any], meanings: tuple[object, object]) -> bool:
+def same(
+    kind: str, texts: tuple[Mapping[str, Any], Mapping[str, Any]], entries: tuple[Iterable[Entry], Iterable[Entry]]
+) -> bool:
     """Whether two texts, with what the engine reads from each, are the same policy."""
-    left, right = normal(kind, one), normal(kind, other)
-    if _text(left) == _text(right):
+    left, right = (normal(kind, text) for text in texts)
+    if left == right:
         return True
-    return meanings[0] == meanings[1] and _unread(left) == _unread(right)
+    return meaning(entries[0]) == meaning(entries[1]) and _unread(left) == _unread(right)
 
 
 def fields(kind: str, declared: Mapping[str, Any], live: Mapping[str, Any]) -> tuple[str, ...]:

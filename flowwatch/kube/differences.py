@@ -10,10 +10,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from flowwatch.kube.comparing import fields, meaning, same
+from flowwatch.kube.comparing import fields, same
 from flowwatch.kube.live import Live
-from flowwatch.kube.posture import open_namespaces, selecting_nothing, unselected
-from flowwatch.kube.resources import LivePolicy
+from flowwatch.kube.posture import endpoints_of, open_namespaces, selecting_nothing, unselected
+from flowwatch.kube.resources import POLICIES, LivePolicy
 from flowwatch.model import Deviation, Difference
 from flowwatch.policy.compiled import PolicySet
 from flowwatch.policy.entries import Entry, Policy
@@ -31,6 +31,7 @@ EXPLAINED = {
     Deviation.IDLE: "A policy selects no pod that there is now: a label that changed, or a workload at zero.",
 }
 """What each difference means, for people."""
+_READ = frozenset(one.kind for one in POLICIES)
 SOURCE = "the cluster"
 """What stands for a file where a live policy is named."""
 
@@ -55,18 +56,18 @@ def enforced(live: Live, options: Options, cluster: str = "") -> PolicySet:
 
 
 def differences(
-    declared: Objects | None, live: Live, options: Options, *, cluster: str = "", exempt: Collection[str] = ()
+    declared: Objects | None, live: Live, policies: PolicySet, *, exempt: Collection[str] = ()
 ) -> tuple[Difference, ...]:
-    """Everything in which the cluster is otherwise than declared, the gravest first. `exempt` are namespaces in which
-    neither default deny nor selected workloads are expected."""
-    read = read_live(live, options)
-    policies = PolicySet(read, cluster=cluster)
+    """Everything in which the cluster is otherwise than declared, the gravest first. `policies` are the live ones, as
+    `enforced` reads them; `exempt` namespaces in which neither default deny nor selected workloads are expected."""
+    read = policies.objects
+    endpoints = endpoints_of(live, policies.cluster)
     found = [
         *_rejected(live, read),
         *(_compared(declared, live, read) if declared is not None and declared.policies else ()),
         *open_namespaces(live, policies, exempt),
-        *unselected(live, policies, exempt),
-        *selecting_nothing(live, policies),
+        *unselected(endpoints, policies, exempt),
+        *selecting_nothing(endpoints, policies),
     ]
     order = list(Deviation)
     return tuple(sorted(found, key=lambda one: (order.index(one.deviation), one.what)))
@@ -92,9 +93,14 @@ def _rejected(live: Live, read: Objects) -> Iterator[Difference]:
 
 
 def _compared(declared: Objects, live: Live, read: Objects) -> Iterator[Difference]:
-    wanted = {policy.ref: _Declared(policy, declared.documents.get(policy.ref, {})) for policy in declared.policies}
+    wanted = {
+        policy.ref: _Declared(policy, declared.documents.get(policy.ref, {}))
+        for policy in declared.policies
+        if policy.kind in _READ
+    }
     for entry in declared.entries:
-        wanted[entry.policy.ref].entries.append(entry)
+        if entry.policy.ref in wanted:
+            wanted[entry.policy.ref].entries.append(entry)
     entries: dict[str, list[Entry]] = {}
     for entry in read.entries:
         entries.setdefault(entry.policy.ref, []).append(entry)
@@ -106,7 +112,7 @@ def _compared(declared: Objects, live: Live, read: Objects) -> Iterator[Differen
             yield Difference(Deviation.MISSING, str(one.policy), "it is declared, and not in the cluster", place)
         elif ref in read_well:
             document, kind = there[ref].document, one.policy.kind
-            if not same(kind, one.document, document, (meaning(one.entries), meaning(entries.get(ref, ())))):
+            if not same(kind, (one.document, document), (one.entries, entries.get(ref, ()))):
                 where = fields(kind, one.document, document)
                 told = "it is in the cluster, and says something else there"
                 yield Difference(Deviation.DIFFERS, str(one.policy), told, place, where)

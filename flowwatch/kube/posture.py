@@ -5,7 +5,7 @@ A pod stands for itself by the labels that Cilium makes an identity of where its
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from flowwatch.kube.live import Live
 from flowwatch.kube.resources import Pod
@@ -23,11 +23,24 @@ _RESERVED = ("health", "ingress", "init")
 """Endpoints that policies may select and that are no pods."""
 
 
+Endpoints = tuple[Party, Sequence[Pod]]
+"""What pods of one identity are to policies, and the pods."""
+
+
 def identity_of_pod(pod: Pod, namespaces: Mapping[str, Mapping[str, str]], cluster: str = "") -> Identity:
     """The identity that Cilium gives a pod, from the labels of the pod and of its namespace."""
     own = {key: value for key, value in pod.labels if not NOT_IN_IDENTITY.match(key)}
     own[_ACCOUNT_LABEL] = pod.account
     return Identity(Kind.POD, cluster, pod.namespace, _sources(own, pod.namespace, namespaces, cluster))
+
+
+def endpoints_of(live: Live, cluster: str) -> list[Endpoints]:
+    """The pods that have an endpoint, by the identity they share."""
+    namespaces = _labels_of(live)
+    found: dict[Identity, list[Pod]] = {}
+    for pod in _endpoints(live):
+        found.setdefault(identity_of_pod(pod, namespaces, cluster), []).append(pod)
+    return [(make_party(pods[0].name, identity, cluster), pods) for identity, pods in found.items()]
 
 
 def open_namespaces(live: Live, policies: PolicySet, exempt: Collection[str]) -> Iterator[Difference]:
@@ -45,12 +58,12 @@ def open_namespaces(live: Live, policies: PolicySet, exempt: Collection[str]) ->
                 yield Difference(Deviation.OPEN, f"{namespace} ({name})", told)
 
 
-def unselected(live: Live, policies: PolicySet, exempt: Collection[str]) -> Iterator[Difference]:
+def unselected(endpoints: Sequence[Endpoints], policies: PolicySet, exempt: Collection[str]) -> Iterator[Difference]:
     """Workloads of whose pods at least one is selected by no policy at all."""
     if policies.options.enforcement is not Enforcement.DEFAULT:
         return
     bare: dict[tuple[str, str], int] = {}
-    for party, pods in _parties(live, policies.cluster):
+    for party, pods in endpoints:
         if party.namespace not in exempt and not _about(policies, party):
             for pod in pods:
                 key = (pod.namespace, pod.workload)
@@ -60,12 +73,12 @@ def unselected(live: Live, policies: PolicySet, exempt: Collection[str]) -> Iter
         yield Difference(Deviation.UNSELECTED, f"{namespace}/{workload}", f"no policy selects {pods_of} of it")
 
 
-def selecting_nothing(live: Live, policies: PolicySet) -> Iterator[Difference]:
+def selecting_nothing(endpoints: Sequence[Endpoints], policies: PolicySet) -> Iterator[Difference]:
     """Policies that select no pod there is now. Policies about nodes are not asked, for nodes are not read."""
     selected: set[str] = set()
     for direction in (policies.ingress, policies.egress):
         about = 0
-        for party in [*(party for party, _ in _parties(live, policies.cluster)), *_reserved()]:
+        for party in [*(party for party, _ in endpoints), *_reserved()]:
             about |= direction.subject(party).certain
         selected |= {entry.policy.ref for entry in direction.those(about)}
         selected |= {entry.policy.ref for entry in direction.entries if entry.subject.node}
@@ -91,14 +104,6 @@ def _about(policies: PolicySet, party: Party) -> bool:
 def _endpoints(live: Live) -> Iterator[Pod]:
     """The pods that have an endpoint: neither those of the node's own network nor those that ran to their end."""
     return (pod for pod in live.pods if not pod.host_network and not pod.ended)
-
-
-def _parties(live: Live, cluster: str) -> list[tuple[Party, list[Pod]]]:
-    namespaces = _labels_of(live)
-    found: dict[Identity, list[Pod]] = {}
-    for pod in _endpoints(live):
-        found.setdefault(identity_of_pod(pod, namespaces, cluster), []).append(pod)
-    return [(make_party(pods[0].name, identity, cluster), pods) for identity, pods in found.items()]
 
 
 def _reserved() -> Iterator[Party]:

@@ -48,7 +48,15 @@ _NOW = ("close", "reset", "abort", "hang", "bookmark")
 class FakeCluster:
     """Serves while the context lasts. Methods may be called from any thread."""
 
-    def __init__(self, resources: tuple[Resource, ...] = WATCHED, *, streaming: bool = True, token: str = "") -> None:
+    def __init__(
+        self,
+        resources: tuple[Resource, ...] = WATCHED,
+        *,
+        streaming: bool = True,
+        token: str = "",
+        bookmark_every: float = 0.0,
+    ) -> None:
+        """Without `bookmark_every` (seconds), it bookmarks only where that is asked of it."""
         self.resources = {one.path: one for one in resources}
         self.objects: dict[str, dict[tuple[str, str], Json]] = {path: {} for path in self.resources}
         self.token = token
@@ -57,6 +65,7 @@ class FakeCluster:
         """Questions by what was asked: list, page, stream, watch; and answers by status."""
         self.url = ""
         self._streaming = streaming
+        self._bookmark_every = bookmark_every
         self._version = 100
         self._forgotten = 0
         self._history: list[tuple[int, str, str, Json]] = []
@@ -184,10 +193,17 @@ class FakeCluster:
         await site.start()
         self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
         self._begun.set()
+        bookmarking = asyncio.create_task(self._bookmark_now_and_then())
         await self._stop.wait()
+        bookmarking.cancel()
         for watch in self._watches:
             watch.queue.put_nowait("close")
         await runner.cleanup()
+
+    async def _bookmark_now_and_then(self) -> None:
+        while self._bookmark_every:
+            await asyncio.sleep(self._bookmark_every)
+            self._misbehave("bookmark")
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         path = request.path
