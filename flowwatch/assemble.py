@@ -17,6 +17,7 @@ from flowwatch.declared import DeclaredFiles, options_of
 from flowwatch.enforced import EnforcedPolicies
 from flowwatch.engine import Engine
 from flowwatch.kube.access import place
+from flowwatch.kube.lease import Leading, own_identity, own_namespace
 from flowwatch.kube.watching import Watching
 from flowwatch.model import Snapshot
 from flowwatch.noise import NoiseSettings
@@ -53,9 +54,12 @@ def running(
         watching = _watching(config, clock)
         enforced = _enforced(config, watching, engine) if watching else None
         daemon = Daemon(config, source, store, engine, files, enforced=enforced, clock=clock)
+        leading = _leading(config)
+        # Left in the other order: when nothing is pushed any more, the lease is given up.
         with (
             watching or nullcontext(),
-            Service(daemon, config, clock) as service,
+            leading or nullcontext(),
+            Service(daemon, config, clock, leading.leads if leading else None) as service,
             claim(config.store.path, service.address, _access(config)),
         ):
             daemon.start()
@@ -71,6 +75,15 @@ def _watching(config: Config, clock: Callable[[], float]) -> Watching | None:
     """The watch of the cluster, where one is wanted. Raises ClusterError where there is no cluster to watch."""
     wanted = config.kubernetes
     return Watching(place(wanted.api, wanted.token_file, wanted.ca_file), clock) if wanted.watch else None
+
+
+def _leading(config: Config) -> Leading | None:
+    """The election of the replica that pushes alerts, where there is one. Raises ClusterError."""
+    wanted = config.kubernetes
+    if not wanted.lease:
+        return None
+    where = place(wanted.api, wanted.token_file, wanted.ca_file)
+    return Leading(where, own_namespace(wanted.namespace), wanted.lease, own_identity())
 
 
 def _enforced(config: Config, watching: Watching, engine: Engine) -> EnforcedPolicies:

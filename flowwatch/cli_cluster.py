@@ -16,7 +16,7 @@ from flowwatch.declared import options_of, read
 from flowwatch.kube.access import place
 from flowwatch.kube.differences import differences, enforced, grave
 from flowwatch.kube.live import Live
-from flowwatch.kube.resources import grants
+from flowwatch.kube.resources import Grant, grants, lease_grants
 from flowwatch.kube.watching import read_once
 from flowwatch.model import Difference
 from flowwatch.status import difference_json
@@ -24,6 +24,12 @@ from flowwatch.terminal import output_width
 from flowwatch.words import plural, printable
 
 DIFFERENT = 1
+CONFIG_OPTION = click.option(
+    "--config",
+    "path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The YAML file; without it, the environment and defaults.",
+)
 
 
 @click.group()
@@ -34,12 +40,7 @@ def cluster() -> None:
 @cluster.command()
 @click.option("--strict", is_flag=True, help="Exit 1 also for what is only left open.")
 @click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
-@click.option(
-    "--config",
-    "path",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The YAML file; without it, the environment and defaults.",
-)
+@CONFIG_OPTION
 def check(strict: bool, form: str, path: Path | None) -> None:
     """List the live policies, namespaces and pods once, and say where they are otherwise than declared.
 
@@ -71,10 +72,19 @@ def check(strict: bool, form: str, path: Path | None) -> None:
 
 
 @cluster.command()
-def rights() -> None:
-    """The rights that `cluster check` and `kubernetes.watch` need, as rules of a ClusterRole in JSON."""
-    rules = [{"apiGroups": [one.group], "resources": [one.resource], "verbs": list(one.verbs)} for one in grants()]
-    click.echo(json.dumps(rules, indent=2))
+@CONFIG_OPTION
+def rights(path: Path | None) -> None:
+    """The rights that are needed, as rules in JSON: `clusterRole` of `cluster check` and `kubernetes.watch`, `role` of
+    `kubernetes.lease` in the namespace of the Lease."""
+    settings = config.load(path, os.environ)
+    lease = lease_grants(settings.kubernetes.lease) if settings.kubernetes.lease else ()
+    found = {"clusterRole": [_rule(one) for one in grants()], "role": [_rule(one) for one in lease]}
+    click.echo(json.dumps(found, indent=2))
+
+
+def _rule(grant: Grant) -> dict[str, list[str]]:
+    rule = {"apiGroups": [grant.group], "resources": [grant.resource], "verbs": list(grant.verbs)}
+    return {**rule, "resourceNames": list(grant.names)} if grant.names else rule
 
 
 def sentence(found: Sequence[Difference], live: Live, declared: int) -> str:

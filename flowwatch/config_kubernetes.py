@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from flowwatch.config_sources import OptionalFile, Switch
+from flowwatch.config_sources import OptionalFile, Switch, Text
 from flowwatch.config_values import NAME, OPTIONAL_URL, duration
 
 Name = Annotated[str, NAME]
@@ -15,8 +15,8 @@ Seconds = Annotated[float, duration()]
 
 @dataclass(frozen=True, slots=True)
 class KubernetesSettings:
-    """What is read from the API server, by `flowwatch cluster check` and while the daemon runs. Nothing but `list` and
-    `watch` is ever asked."""
+    """What is asked of the API server, by `flowwatch cluster check` and while the daemon runs. Nothing is ever changed
+    but the Lease that `lease` names."""
 
     watch: Switch = False
     """Follow the policies, namespaces and pods of the cluster, to say where they are otherwise than declared and what
@@ -28,6 +28,11 @@ class KubernetesSettings:
     ca_file: OptionalFile = None
     """PEM file with the certificate authorities of `kubernetes.api`, taken up when it changes; without it, those of the
     system."""
+    lease: Text = ""
+    """The name of a Lease by which several replicas, each with a database of its own, agree on the one that pushes
+    alerts; empty: this one always does."""
+    namespace: Text = ""
+    """The namespace of that Lease; empty: that of the pod."""
     stale_after: Annotated[float, duration(minimum=120.0)] = 300.0
     """How long nothing may be heard of a kind of object (changes, bookmarks, lists) before what follows from it is
     unknown. The server gives a sign of life about every minute."""

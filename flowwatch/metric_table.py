@@ -194,6 +194,7 @@ TABLE: tuple[Spec, ...] = (
     _histogram("store_retention_seconds", "How long commits waited while rows were forgotten."),
     # Who was told.
     _gauge("pushes_alerts", "1 where flowwatch pushes alerts itself, 0 where rules have to say it.", about=ABOUT),
+    _gauge("leads", "1 where this replica pushes alerts, 0 where another holds the Lease."),
     _gauge("alerts", "Alerts by state; resolved ones until they are no longer repeated.", state=ALERT_STATES),
     _counter("alertmanager_sent_total", "Alerts accepted by Alertmanager.", alertmanager=()),
     _counter("alertmanager_errors_total", "Alerts in batches that were refused or did not arrive.", alertmanager=()),

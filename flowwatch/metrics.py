@@ -302,6 +302,10 @@ class Metrics:
 
     # Who was told. `alertmanager` is an address without credentials.
 
+    def leads(self, leads: bool) -> None:
+        """Whether it is for this replica to push alerts."""
+        self._gauges["flowwatch_leads"].set(leads)
+
     def alertmanager_expected(self, alertmanager: str) -> None:
         """Let the series of one Alertmanager exist at zero before the first alert."""
         for name in ("sent_total", "errors_total", "dropped_total"):

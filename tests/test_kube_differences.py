@@ -348,7 +348,13 @@ def test_rights_are_printed_as_rules_of_a_role() -> None:
     """What a chart grants can be compared with it."""
     command = [sys.executable, "-m", "flowwatch", "cluster", "rights"]
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    rules = json.loads(subprocess.run(command, env=env, capture_output=True, check=True, timeout=120).stdout)
+    env |= {"FLOWWATCH_KUBERNETES_LEASE": "flowwatch"}
+    found = json.loads(subprocess.run(command, env=env, capture_output=True, check=True, timeout=120).stdout)
+    rules = found["clusterRole"]
+    assert [(rule["verbs"], rule.get("resourceNames")) for rule in found["role"]] == [
+        (["create"], None),
+        (["get", "update"], ["flowwatch"]),
+    ]
     assert {(rule["apiGroups"][0], rule["resources"][0]) for rule in rules} == {
         (one.group, one.plural) for one in WATCHED
     }

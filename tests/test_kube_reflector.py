@@ -27,6 +27,7 @@ from flowwatch.kube.resources import (
 )
 from flowwatch.kube.watching import Watching
 from tests.support.apiserver import FAULTS, FakeCluster
+from tests.support.certificates import Authority
 from tests.support.patience import until
 
 RESOURCES = (NETWORK_POLICIES, NAMESPACES)
@@ -315,3 +316,20 @@ def test_tokens_are_read_again_after_a_minute_and_when_refused(tmp_path: Path) -
     access.refused()
     with pytest.raises(ValueError, match="holds no token"):
         access.headers()
+
+
+def test_authorities_are_read_again_when_they_change(tmp_path: Path) -> None:
+    """A server whose certificate comes from a new authority is trusted as soon as the file names that one."""
+    old, new = Authority(tmp_path / "old"), Authority(tmp_path / "new")
+    trusted = tmp_path / "ca.crt"
+    trusted.write_bytes(old.certificate.read_bytes())
+    with FakeCluster((NAMESPACES,), tls=new.issue("localhost")) as cluster:
+        cluster.put(NAMESPACES, namespace("a"))
+        where = Place(cluster.url, ca_file=trusted)
+        with Watching(where, resources=(NAMESPACES,), pauses=(0.001, 0.01)) as watching:
+            until(lambda: "is not trusted" in watching.standings()[0].error, "an error that says so")
+            assert not watching.standings()[0].synced
+            trusted.write_text("no certificate")
+            until(lambda: "holds no certificate authority" in watching.standings()[0].error, "another")
+            trusted.write_bytes(new.certificate.read_bytes())
+            until(lambda: agree(cluster, watching), "the new authority")

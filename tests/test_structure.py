@@ -34,8 +34,8 @@ LAYERS = (
     ("what commits in a thread of its own", "writer"),
     (
         "the edges of the process",
-        "web web.* | kube.access kube.client kube.watching | remote | terminal screen | notify | store | declared "
-        "| receive.* | simulate.*",
+        "web web.* | kube.access kube.client kube.lease kube.watching | remote | terminal screen | notify | store "
+        "| declared | receive.* | simulate.*",
     ),
     ("the pipeline as a whole", "engine"),
     ("what arrives, and what is kept of it", "arrivals stream_rows"),
@@ -67,7 +67,7 @@ OWNERS = {
     "duckdb": "store store.*",
     "prometheus_client": "metrics web web.*",
     "jinja2": "web.*",
-    "aiohttp": "notify web web.* service cli kube.client kube.watching",
+    "aiohttp": "notify web web.* service cli kube.client kube.lease kube.watching",
     "ptars": "decode.*",
     "pandas": "__init__ database store store.*",
 }

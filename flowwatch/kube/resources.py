@@ -74,6 +74,11 @@ class Resource:
         root = f"/apis/{self.group}" if self.group else "/api"
         return f"{root}/{self.version}/{self.plural}"
 
+    def path_in(self, namespace: str) -> str:
+        """Where the API server has those of one namespace."""
+        root, _, plural = self.path.rpartition("/")
+        return f"{root}/namespaces/{namespace}/{plural}"
+
     @property
     def api_version(self) -> str:
         """What its objects name as their `apiVersion`."""
@@ -160,6 +165,8 @@ TIERED_POLICIES = _policies("ClusterNetworkPolicy", "policy.networking.k8s.io", 
 CIDR_GROUPS = Resource("CiliumCIDRGroup", "cilium.io", "v2", "ciliumcidrgroups", _group, optional=True)
 NAMESPACES = Resource("Namespace", "", "v1", "namespaces", _namespace)
 PODS = Resource("Pod", "", "v1", "pods", _pod)
+LEASES = Resource("Lease", "coordination.k8s.io", "v1", "leases", dict)
+"""Not watched: `kubernetes.lease` names the one that is read and written."""
 
 POLICIES = (NETWORK_POLICIES, CILIUM_POLICIES, CLUSTERWIDE_POLICIES, TIERED_POLICIES)
 WATCHED = (*POLICIES, CIDR_GROUPS, NAMESPACES, PODS)
@@ -168,16 +175,26 @@ WATCHED = (*POLICIES, CIDR_GROUPS, NAMESPACES, PODS)
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A right that is needed: some verbs on one resource of an API group, in every namespace."""
+    """A right that is needed: some verbs on one resource of an API group, where `names` are given on those alone."""
 
     group: str
     resource: str
     verbs: tuple[str, ...]
+    names: tuple[str, ...] = ()
 
 
 def grants() -> tuple[Grant, ...]:
     """Every right that `kubernetes.watch` and `flowwatch cluster check` need, and no other, in every namespace."""
     return tuple(Grant(each.group, each.plural, READ_VERBS) for each in WATCHED)
+
+
+def lease_grants(name: str) -> tuple[Grant, ...]:
+    """Every right that `kubernetes.lease` needs, in the namespace of the Lease: the rules of a Role. What is created
+    cannot be told by its name."""
+    return (
+        Grant(LEASES.group, LEASES.plural, ("create",)),
+        Grant(LEASES.group, LEASES.plural, ("get", "update"), (name,)),
+    )
 
 
 def reference() -> str:
@@ -187,4 +204,10 @@ def reference() -> str:
         needed = "where it is installed" if one.optional else "always"
         verbs = ", ".join(f"`{verb}`" for verb in grant.verbs)
         rows.append(f"| `{grant.group}` | `{grant.resource}` | {verbs} | {needed} |")
+    for grant in lease_grants("flowwatch"):
+        verbs = ", ".join(f"`{verb}`" for verb in grant.verbs)
+        named = " by its name" if grant.names else ""
+        rows.append(
+            f"| `{grant.group}` | `{grant.resource}`{named} | {verbs} | with `kubernetes.lease`, in its namespace |"
+        )
     return "\n".join(rows).replace("| `` |", '| `""` |') + "\n"

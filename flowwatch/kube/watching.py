@@ -27,6 +27,8 @@ from flowwatch.receive.backoff import Backoff
 
 log = logging.getLogger("flowwatch.kube")
 
+CLOSING = 0.05
+"""Seconds for connections to close in, at the end."""
 ATTEMPTS = 4
 """Failures of one list after which a single reading gives up."""
 ABSENT_PAUSE = 60.0
@@ -96,6 +98,7 @@ class Watching:
             log.exception("the watch of the cluster died")  # it shows: no proof of life any more
         finally:
             self._begun.set()
+            self._loop.run_until_complete(asyncio.sleep(CLOSING))
             self._loop.close()
 
     async def _follow_all(self) -> None:

@@ -10,15 +10,17 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
+import ssl
 import threading
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from aiohttp import web
 
-from flowwatch.kube.resources import WATCHED, Resource
+from flowwatch.kube.resources import LEASES, WATCHED, Resource
 
 Json = dict[str, Any]
 
@@ -55,6 +57,7 @@ class FakeCluster:
         streaming: bool = True,
         token: str = "",
         bookmark_every: float = 0.0,
+        tls: tuple[Path, Path] | None = None,
     ) -> None:
         """Without `bookmark_every` (seconds), it bookmarks only where that is asked of it."""
         self.resources = {one.path: one for one in resources}
@@ -64,6 +67,8 @@ class FakeCluster:
         self.asked: Counter[str] = Counter()
         """Questions by what was asked: list, page, stream, watch; and answers by status."""
         self.url = ""
+        self.leases: dict[str, Json] = {}
+        self._tls = tls
         self._streaming = streaming
         self._bookmark_every = bookmark_every
         self._version = 100
@@ -186,12 +191,18 @@ class FakeCluster:
     async def _serve(self) -> None:
         self._stop = asyncio.Event()
         application = web.Application()
+        application.router.add_route("*", f"{LEASES.path_in('{namespace}')}{{name:.*}}", self._lease)
         application.router.add_get("/{path:.*}", self._answer)
         runner = web.AppRunner(application, shutdown_timeout=0.1, access_log=None)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        context = None
+        if self._tls:
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            context.load_cert_chain(*self._tls)
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
         await site.start()
-        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        scheme, host = ("https", "localhost") if context else ("http", "127.0.0.1")
+        self.url = f"{scheme}://{host}:{runner.addresses[0][1]}"
         self._begun.set()
         bookmarking = asyncio.create_task(self._bookmark_now_and_then())
         await self._stop.wait()
@@ -218,6 +229,25 @@ class FakeCluster:
         if request.query.get("watch") == "1":
             return await self._watch(request, path)
         return await self._list(request, path)
+
+    async def _lease(self, request: web.Request) -> web.StreamResponse:
+        if self.token and request.headers.get("Authorization") != f"Bearer {self.token}":
+            return self._status(401, "Unauthorized")
+        name = request.match_info["name"].removeprefix("/")
+        given = await request.json() if request.body_exists else {}
+        self.asked[f"lease {request.method}"] += 1
+        known = self.leases.get(name or given["metadata"]["name"])
+        if request.method == "GET" or known is None:
+            if request.method != "POST":
+                return web.json_response(known) if known else self._status(404, "not found")
+        elif request.method == "POST":
+            return self._status(409, "already exists")
+        elif given["metadata"].get("resourceVersion") != known["metadata"]["resourceVersion"]:
+            return self._status(409, "the object has been modified")
+        self._version += 1
+        given["metadata"]["resourceVersion"] = str(self._version)
+        self.leases[given["metadata"]["name"]] = given
+        return web.json_response(given, status=201 if request.method == "POST" else 200)
 
     def _status(self, code: int, message: str, headers: dict[str, str] | None = None) -> web.Response:
         self.asked[str(code)] += 1
