@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from flowwatch.kube.access import Place
 from flowwatch.kube.election import DURATION, RETRY, Election, Record
 from flowwatch.kube.lease import Leading
+from flowwatch.kube.resources import lease_grants
 from tests.support.apiserver import FakeCluster
 from tests.support.flowtext import parse
 from tests.support.observer import Observer, sends
@@ -184,6 +185,9 @@ def test_the_lease_is_created_renewed_and_given_up(tmp_path: Path) -> None:
                 assert not first.leads()
         assert cluster.leases["alerts"]["spec"]["holderIdentity"] == ""
         assert cluster.leases["alerts"]["spec"]["leaseTransitions"] == 1
+        verbs = {"GET": "get", "POST": "create", "PUT": "update"}
+        used = {verbs[name.removeprefix("lease ")] for name in cluster.asked if name.startswith("lease ")}
+        assert used == {verb for right in lease_grants("alerts") for verb in right.verbs}
 
 
 # ── two processes ────────────────────────────────────────────────────────────────────────────────────
