@@ -39,7 +39,9 @@ class Alerting:
         self._daemon = daemon
         self._settings = settings
         self._clock = clock
-        self._leads, self._led = leads, leads is None
+        self._leads = leads
+        self.led = leads is None
+        """Whether the last evaluation was told to anybody."""
         self._active = restored_alerts(daemon.store.alerts())
         self._watched_since: float | None = None
         if self._active:
@@ -61,9 +63,8 @@ class Alerting:
         for transition in transitions:
             alert = transition.alert
             log.info("alert: name=%s fingerprint=%s reason=%s", alert.name, alert.fingerprint, transition.reason)
-        leads, led = self._leads is None or self._leads(), self._led
-        self._led = leads
-        self._daemon.metrics.leads(leads)
+        leads, led = self._leads is None or self._leads(), self.led
+        self.led = leads
         # Newcomers have heard of nothing yet, and what another replica told before is not known here.
         if notifier.newcomers() or (leads and not led):
             self._active = alerts.sent(self._active, self._active.values(), 0.0)

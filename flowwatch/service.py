@@ -180,6 +180,7 @@ class Service:
         alerting = Alerting(self._daemon, settings_of(self._config, self.address), self._clock, self._leads)
         while True:
             alerting.advance(notifier)
+            self._daemon.metrics.leads(alerting.led)
             try:
                 await asyncio.wait_for(self._stop.wait(), ALERT_TICK)
             except TimeoutError:

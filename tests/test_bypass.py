@@ -168,23 +168,24 @@ SPECS = {
 }
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(steps=STEPS)
 def test_gaps_are_those_of_a_simple_account_of_what_happened(steps: list[tuple[int, str]]) -> None:
     """For every order of policies and flows: a flow is a gap while the denial of its side lasts without a break from
     a grace before it until now."""
     watched = Watched()
     watched.enforce(OPEN)
-    side, since, passed = "open", 0.0, False
+    side, since, passed, known = "open", 0.0, False, False
     for pause, what in steps:
         watched.until(watched.now + pause)
         if what in SPECS:
             watched.enforce(*SPECS[what])
             now = "egress" if what == "both" else what  # where the sender is denied, every report of it counts
-            if now != side:
+            if now != side or not known:  # of an edge that nobody saw yet, nothing is remembered over a change
                 side, since, passed = now, watched.now, False
         else:
             watched.see(what)
+            known = True
             counts = side == "egress" or (side == "ingress" and what == ARRIVED)
             passed |= counts and watched.now >= since + GRACE
         assert (watched.gaps == GAP) is passed
