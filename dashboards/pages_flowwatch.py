@@ -112,7 +112,7 @@ ALLOWLIST = Dashboard(
                 stat(
                     "Not as declared",
                     'sum(flowwatch_cluster_differences{*,difference=~"rejected|missing|differs|undeclared"})',
-                    "Live policies that are missing, different, declared nowhere or rejected.",
+                    "Network policies that are missing, different, declared nowhere or rejected.",
                     width=12,
                     steps=WARN_IF_ANY,
                 ),

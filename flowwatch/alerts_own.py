@@ -127,7 +127,7 @@ def _of_cluster(enforced: Enforced, cluster: str) -> Iterator[OwnClaim]:
         return
     found = [one for one in enforced.differences if one.deviation.is_grave]
     if found:
-        told = f"{plural(len(found), 'live policy is', 'live policies are')} not as declared"
+        told = f"{plural(len(found), 'network policy is', 'network policies are')} not as declared"
         named = {
             str(deviation): _listed([one.what for one in found if one.deviation is deviation])
             for deviation in dict.fromkeys(one.deviation for one in found)

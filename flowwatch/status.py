@@ -48,7 +48,7 @@ def conclude(snapshot: Snapshot) -> Conclusion:
     told = [headline(square, counts[square]) for square in (*DRIFT, Square.DENIED, Square.UNKNOWN) if counts[square]]
     apart = len(_apart(snapshot))
     if apart:
-        told.insert(0, f"{plural(apart, 'live policy is', 'live policies are')} not as declared")
+        told.insert(0, f"{plural(apart, 'network policy is', 'network policies are')} not as declared")
     if apart or any(counts[square] for square in DRIFT):
         return Conclusion(State.DRIFT, "; ".join(told), blind)
     if not snapshot.rules:

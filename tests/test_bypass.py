@@ -168,7 +168,7 @@ SPECS = {
 }
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(steps=STEPS)
 def test_gaps_are_those_of_a_simple_account_of_what_happened(steps: list[tuple[int, str]]) -> None:
     """For every order of policies and flows: a flow is a gap while the denial of its side lasts without a break from
@@ -281,7 +281,7 @@ def test_policies_that_are_not_as_declared_are_one_alert_and_what_is_left_open_n
     left_open = Enforced(DIFFERENT.differences[1:])
     assert claims(quiet_snapshot(enforced=left_open), SETTINGS, {}) == []
     assert conclude(quiet_snapshot(enforced=left_open)).state is State.NO_DRIFT
-    assert conclude(quiet_snapshot(enforced=DIFFERENT)).sentence.startswith("1 live policy is not as declared")
+    assert conclude(quiet_snapshot(enforced=DIFFERENT)).sentence.startswith("1 network policy is not as declared")
 
 
 def test_while_the_watch_is_stale_nothing_that_hangs_on_it_is_over_or_begins() -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import groupby
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -275,37 +276,46 @@ def test_two_replicas_push_every_alert_and_none_twice(tmp_path: Path) -> None:
     pushes = Pushes()
     with FakeCluster() as cluster, Observer(*[sends(*messages)] * 20) as hubble, pushes.listening():
         where = (hubble.address, cluster.url, pushes.url)
-        running = {"a": replica(tmp_path, "a", *where)}
+        running = {name: replica(tmp_path, name, *where) for name in ("a", "b")}
+
+        def holder() -> str:
+            until(lambda: cluster.leases.get("alerts", {}).get("spec", {}).get("holderIdentity"), "a holder")
+            return str(cluster.leases["alerts"]["spec"]["holderIdentity"]).partition("_")[0]
+
         try:
-            until(lambda: len(set(pushes.by("a"))) == 2, "the first pushes both alerts")
-            running["b"] = replica(tmp_path, "b", *where)
-            log = tmp_path / "b" / "log"
-            until(lambda: b"alert: " in log.read_bytes(), "the second knows the alerts as well")
+            for name in running:
+                until(lambda: b"alert: " in (tmp_path / name / "log").read_bytes(), "both know the alerts")  # noqa: B023
+            until(lambda: len({labels for _, labels, _ in pushes.all}) == 2, "one pushes both alerts")
             mark = len(pushes.all)
-            until(lambda: len(pushes.by("a", mark)) >= 6, "the first goes on")
-            assert pushes.by("b") == []
+            until(lambda: len(pushes.all) >= mark + 8, "and goes on")
 
-            running["a"].send_signal(signal.SIGKILL)
-            running["a"].wait()
+            killed = holder()
+            running[killed].send_signal(signal.SIGKILL)
+            running[killed].wait()
+            (other,) = running.keys() - {killed}
             mark = len(pushes.all)
-            until(lambda: len(set(pushes.by("b"))) == 2, "the second takes over")
-            assert pushes.by("a", mark + 2) == []
+            until(lambda: len(set(pushes.by(other, mark))) == 2, "the other takes over")
 
-            running["a"] = replica(tmp_path, "a", *where)
-            until(lambda: (tmp_path / "a" / "log").read_bytes().count(b"serving: ") == 2, "the first is back")
+            running[killed] = replica(tmp_path, killed, *where)
+            log = tmp_path / killed / "log"
+            until(lambda: log.read_bytes().count(b"serving: ") == 2, "the first is back")
             mark = len(pushes.all)
-            until(lambda: len(pushes.by("b", mark)) >= 6, "and leaves it to the second")
-            assert pushes.by("a", mark) == []
-            running["b"].send_signal(signal.SIGTERM)
-            assert running["b"].wait(60) == 0
+            until(lambda: len(pushes.all) >= mark + 8, "one goes on")
+            ended = holder()
+            running[ended].send_signal(signal.SIGTERM)
+            assert running[ended].wait(60) == 0
+            (other,) = running.keys() - {ended}
             mark = len(pushes.all)
-            until(lambda: len(set(pushes.by("a", mark))) == 2, "the first takes over again")
-            assert pushes.by("b", mark) == []
+            until(lambda: len(set(pushes.by(other, mark))) == 2, "the last one takes over")
         finally:
             for process in running.values():
                 process.kill()
                 process.wait()
+        # Whoever pushed held the lease then: the order of those who pushed is the order of those who held it.
+        order = [who for who, _ in groupby(who for who, _, _ in pushes.all)]
+        held = iter([identity.partition("_")[0] for identity in cluster.holders])
+        assert all(who in held for who in order), (order, cluster.holders)
         # To Alertmanager an alert is its labels: both replicas gave it the same, and nobody said that one was over.
         assert {dict(labels)["alertname"] for _, labels, _ in pushes.all} == TOLD
         assert len({labels for _, labels, _ in pushes.all}) == len(TOLD)
-        assert not any(ended for _, _, ended in pushes.all)
+        assert not any(over for _, _, over in pushes.all)

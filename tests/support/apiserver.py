@@ -68,6 +68,8 @@ class FakeCluster:
         """Questions by what was asked: list, page, stream, watch; and answers by status."""
         self.url = ""
         self.leases: dict[str, Json] = {}
+        self.holders: list[str] = []
+        """Who held a lease, one after the other."""
         self._tls = tls
         self._streaming = streaming
         self._bookmark_every = bookmark_every
@@ -247,6 +249,9 @@ class FakeCluster:
         self._version += 1
         given["metadata"]["resourceVersion"] = str(self._version)
         self.leases[given["metadata"]["name"]] = given
+        holder = given["spec"]["holderIdentity"]
+        if holder and self.holders[-1:] != [holder]:
+            self.holders.append(holder)
         return web.json_response(given, status=201 if request.method == "POST" else 200)
 
     def _status(self, code: int, message: str, headers: dict[str, str] | None = None) -> web.Response:
