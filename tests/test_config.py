@@ -363,7 +363,8 @@ def test_a_configuration_does_not_change() -> None:
          "    expected the keys path, commit_interval, commit_rows, memory_limit, retention, "
          "retention_minutes, retention_hours, max_size"),
         ("- cluster: x", "flowwatch.yaml:1: is a list\n       1 | - cluster: x\n"
-         "    expected the keys cluster, hubble, sources, allowlist, store, policy, kubernetes, judge, alerts, web, log"),
+         "    expected the keys cluster, hubble, sources, allowlist, store, policy, kubernetes, judge, alerts, web, "
+         "log"),
         ("cluster: a\n---\ncluster: b\n", "flowwatch.yaml:3: a second document: the configuration is one\n"
          "       3 | cluster: b"),
         ("hubble: {reconnect_min: 1m}", "flowwatch.yaml:1: hubble.reconnect_min: reconnect_min (1m) is longer than "
