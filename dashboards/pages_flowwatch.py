@@ -90,6 +90,48 @@ ALLOWLIST = Dashboard(
             ],
         ),
         (
+            "Live policies",
+            [
+                stat(
+                    "Watch of the cluster",
+                    "min(flowwatch_cluster_watch_up{*})",
+                    "Whether what is live is known; while it is not, nothing is said of it. Up where nobody watches.",
+                    "none",
+                    width=12,
+                    steps=((None, RED), (1, GREEN)),
+                    mappings=(
+                        {
+                            "type": "value",
+                            "options": {
+                                "0": {"text": "stale", "color": RED, "index": 0},
+                                "1": {"text": "up", "color": GREEN, "index": 1},
+                            },
+                        },
+                    ),
+                ),
+                stat(
+                    "Not as declared",
+                    'sum(flowwatch_cluster_differences{*,difference=~"rejected|missing|differs|undeclared"})',
+                    "Network policies that are missing, different, declared nowhere or rejected.",
+                    width=12,
+                    steps=WARN_IF_ANY,
+                ),
+                Panel(
+                    "Differences",
+                    "Where the cluster is otherwise than declared; `flowwatch cluster check` names each.",
+                    [("sum by (difference) (flowwatch_cluster_differences{*})", "{{difference}}")],
+                    width=12,
+                    stacked=True,
+                ),
+                Panel(
+                    "Gaps in enforcement",
+                    "Edges that pass although policy denies them: by audit mode, or past live policies.",
+                    [("sum by (enforcement) (flowwatch_enforcement_gaps{*})", "{{enforcement}}")],
+                    width=12,
+                ),
+            ],
+        ),
+        (
             "Namespaces and conditions",
             [
                 Panel(

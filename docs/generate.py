@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from flowwatch import alerts_table, classify_table, config, metrics, report  # noqa: E402 - the checkout first
+from flowwatch.kube import differences, resources  # noqa: E402
 from flowwatch.lint import report as lint  # noqa: E402
 from flowwatch.web import openapi  # noqa: E402
 
@@ -45,6 +46,8 @@ TABLES = {
     "noise": classify_table.reference,
     "alerts": alerts_table.reference,
     "http": openapi.reference,
+    "cluster-differences": differences.reference,
+    "cluster-rights": resources.reference,
     "lint": lint.reference,
     "lint-unchecked": lint.unchecked,
     "sizing": sizing,

@@ -27,10 +27,21 @@ log = logging.getLogger("flowwatch.alerting")
 class Alerting:
     """The alerts of one daemon. One thread uses it."""
 
-    def __init__(self, daemon: Daemon, settings: alerts.AlertSettings, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        daemon: Daemon,
+        settings: alerts.AlertSettings,
+        clock: Callable[[], float],
+        leads: Callable[[], bool] | None = None,
+    ) -> None:
+        """`leads` says whether it is for this replica to push (None: it always is); those that do not lead keep the
+        same account of the alerts meanwhile."""
         self._daemon = daemon
         self._settings = settings
         self._clock = clock
+        self._leads = leads
+        self.led = leads is None
+        """Whether the last evaluation was told to anybody."""
         self._active = restored_alerts(daemon.store.alerts())
         self._watched_since: float | None = None
         if self._active:
@@ -52,10 +63,13 @@ class Alerting:
         for transition in transitions:
             alert = transition.alert
             log.info("alert: name=%s fingerprint=%s reason=%s", alert.name, alert.fingerprint, transition.reason)
-        if notifier.newcomers():  # they have heard of nothing yet
+        leads, led = self._leads is None or self._leads(), self.led
+        self.led = leads
+        # Newcomers have heard of nothing yet, and what another replica told before is not known here.
+        if notifier.newcomers() or (leads and not led):
             self._active = alerts.sent(self._active, self._active.values(), 0.0)
         # Evidence is written out for those that are told, so a flood is told over a few evaluations.
-        due = alerts.due(self._active, now, settings)[:MOST_AT_ONCE]
+        due = alerts.due(self._active, now, settings)[:MOST_AT_ONCE] if leads else []
         messages = alerts.payload(due, now, settings)
         notifier.enqueue(messages)
         said = {alert.fingerprint: dict(alert.told) for alert in due}

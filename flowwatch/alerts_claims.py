@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 from flowwatch import alerts_text
 from flowwatch.alerts_own import own_claims
 from flowwatch.alerts_settings import AlertSettings
-from flowwatch.model import Edge, Finding, Side, Snapshot
+from flowwatch.model import Edge, Enforcement, Finding, Side, Snapshot
 
 
 class Claim(Protocol):
@@ -103,13 +103,23 @@ class RememberedClaim:
 def claims(snapshot: Snapshot, settings: AlertSettings, firing: Mapping[str, Claim]) -> list[Claim]:
     """Everything to be alerted about now. `firing` are the claims of the alerts that are pending or firing
     already, by fingerprint: what stands alone stays alone, what was joined stays joined, and what a snapshot
-    cannot know yet (which rules are unused, soon after a start) stays claimed."""
+    cannot know yet (which rules are unused, soon after a start; what is live, of a stale watch) stays claimed."""
     about: list[Claim] = [*claims_of([*snapshot.findings, *snapshot.gaps], settings, firing)]
     if settings.own:
         about += own_claims(snapshot, settings)
         if not snapshot.unused_known:
             about += [claim for claim in firing.values() if claim.name == "FlowwatchAllowlistUnused"]
+    if snapshot.enforced is not None and snapshot.enforced.trouble:
+        known = {claim.fingerprint for claim in about}
+        about += [claim for claim in firing.values() if claim.fingerprint not in known and _hangs_on_cluster(claim)]
     return about
+
+
+def _hangs_on_cluster(claim: Claim) -> bool:
+    """Whether only somebody who sees the live policies can say that it is over."""
+    if isinstance(claim, FindingClaim):
+        return any(finding.enforcement is Enforcement.BYPASSED for finding in claim.findings)
+    return claim.name in ("FlowwatchPolicyDrift", "FlowwatchEnforcementGap")
 
 
 def claims_of(findings: Sequence[Finding], settings: AlertSettings, firing: Collection[str] = ()) -> list[FindingClaim]:

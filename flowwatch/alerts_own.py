@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from flowwatch.alerts_settings import AlertSettings
-from flowwatch.model import Snapshot
+from flowwatch.model import Enforced, Snapshot
 from flowwatch.words import age, number, percent, plural, printable
 
 OWN_SUMMARIES: Mapping[str, str] = {
@@ -20,6 +20,8 @@ OWN_SUMMARIES: Mapping[str, str] = {
     "FlowwatchStoreDegraded": "The database of flowwatch does not keep up or refuses rows.",
     "FlowwatchAllowlistInvalid": "flowwatch cannot use the allowlist as it is now written.",
     "FlowwatchAllowlistUnused": "The allowlist declares paths that nothing uses.",
+    "FlowwatchPolicyDrift": "Network policies in the cluster are not those that are declared.",
+    "FlowwatchClusterWatchStale": "flowwatch does not know what the cluster enforces.",
     "FlowwatchConditionFailed": "A path that a status condition depends on is blocked.",
 }
 """Every alert name that is not about an edge, with the sentence that is its summary."""
@@ -30,6 +32,8 @@ OWN_SEVERITIES: Mapping[str, str] = {
     "FlowwatchStoreDegraded": "critical",
     "FlowwatchAllowlistInvalid": "warning",
     "FlowwatchAllowlistUnused": "info",
+    "FlowwatchPolicyDrift": "warning",
+    "FlowwatchClusterWatchStale": "warning",
     "FlowwatchConditionFailed": "warning",
 }
 TOO_MANY_PENDING = 250_000
@@ -107,11 +111,29 @@ def own_claims(snapshot: Snapshot, settings: AlertSettings) -> Iterator[OwnClaim
         yield OwnClaim("FlowwatchAllowlistInvalid", cluster, told)
     if snapshot.unused_known and snapshot.unused_rules:
         yield _unused(snapshot)
+    if snapshot.enforced is not None:
+        yield from _of_cluster(snapshot.enforced, cluster)
     for condition in snapshot.conditions:
         if condition["status"] == "False":
             told = f"{condition['type']} is {condition['status']} ({condition['reason']}): {condition['message']}."
             more = {"since": condition["lastTransitionTime"], "reason": condition["reason"]}
             yield OwnClaim("FlowwatchConditionFailed", cluster, told, {"condition": condition["type"]}, more)
+
+
+def _of_cluster(enforced: Enforced, cluster: str) -> Iterator[OwnClaim]:
+    if enforced.trouble:
+        told = f"{enforced.trouble[:1].upper()}{enforced.trouble[1:]}. Meanwhile nothing is said of what is enforced."
+        yield OwnClaim("FlowwatchClusterWatchStale", cluster, told)
+        return
+    found = [one for one in enforced.differences if one.deviation.is_grave]
+    if found:
+        told = f"{plural(len(found), 'network policy is', 'network policies are')} not as declared"
+        named = {
+            str(deviation): _listed([one.what for one in found if one.deviation is deviation])
+            for deviation in dict.fromkeys(one.deviation for one in found)
+        }
+        fields = _listed([f"{one.what}: {field}" for one in found for field in one.fields])
+        yield OwnClaim("FlowwatchPolicyDrift", cluster, f"{told}.", more={**named, "fields": fields})
 
 
 def _coverage_lost(snapshot: Snapshot, settings: AlertSettings) -> OwnClaim:

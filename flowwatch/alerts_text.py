@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from flowwatch.alerts_patch import allowlist_line, policy
 from flowwatch.alerts_settings import AlertSettings
-from flowwatch.model import Declared, Enforcement, Finding, Kind, Protocol, Side, Square
+from flowwatch.model import Declared, Finding, Kind, Protocol, Side, Square
 from flowwatch.words import clock, percent, plural, printable
 
 SUMMARIES: Mapping[str, str] = {
@@ -42,7 +42,7 @@ _ICMP = (Protocol.ICMP, Protocol.ICMPV6)
 def alert_name(finding: Finding) -> str:
     """The name a finding alerts under, empty for one that is as declared. An edge whose side is unknown is
     told from its source's side."""
-    if finding.enforcement is Enforcement.AUDITED:
+    if finding.enforcement:
         return "FlowwatchEnforcementGap"
     match finding.square:
         case Square.BLOCKED:

@@ -8,13 +8,17 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from flowwatch.codes import NOISE, FlowClass
 from flowwatch.config import Config
 from flowwatch.daemon import Daemon
-from flowwatch.declared import DeclaredFiles
+from flowwatch.declared import DeclaredFiles, options_of
+from flowwatch.enforced import EnforcedPolicies
 from flowwatch.engine import Engine
+from flowwatch.kube.access import place
+from flowwatch.kube.lease import Leading, own_identity, own_namespace
+from flowwatch.kube.watching import Watching
 from flowwatch.model import Snapshot
 from flowwatch.noise import NoiseSettings
 from flowwatch.receive import Receiver
@@ -47,8 +51,17 @@ def running(
         engine.restore(restored, now)
         # A stream that is opened again asks for what it missed; the engine leaves out what it had.
         source = receiver or receiver_for(config, engine.cursors, clock)
-        daemon = Daemon(config, source, store, engine, files, clock=clock)
-        with Service(daemon, config, clock) as service, claim(config.store.path, service.address, _access(config)):
+        watching = _watching(config, clock)
+        enforced = _enforced(config, watching, engine) if watching else None
+        daemon = Daemon(config, source, store, engine, files, enforced=enforced, clock=clock)
+        leading = _leading(config)
+        # Left in the other order: when nothing is pushed any more, the lease is given up.
+        with (
+            watching or nullcontext(),
+            leading or nullcontext(),
+            Service(daemon, config, clock, leading.leads if leading else None) as service,
+            claim(config.store.path, service.address, _access(config)),
+        ):
             daemon.start()
             try:
                 yield daemon, service
@@ -56,6 +69,33 @@ def running(
                 daemon.stop()
     finally:
         store.close()
+
+
+def _watching(config: Config, clock: Callable[[], float]) -> Watching | None:
+    """The watch of the cluster, where one is wanted. Raises ClusterError where there is no cluster to watch."""
+    wanted = config.kubernetes
+    return Watching(place(wanted.api, wanted.token_file, wanted.ca_file), clock) if wanted.watch else None
+
+
+def _leading(config: Config) -> Leading | None:
+    """The election of the replica that pushes alerts, where there is one. Raises ClusterError."""
+    wanted = config.kubernetes
+    if not wanted.lease:
+        return None
+    where = place(wanted.api, wanted.token_file, wanted.ca_file)
+    return Leading(where, own_namespace(wanted.namespace), wanted.lease, own_identity())
+
+
+def _enforced(config: Config, watching: Watching, engine: Engine) -> EnforcedPolicies:
+    return EnforcedPolicies(
+        watching,
+        engine.edges,
+        engine.findings,
+        config.kubernetes,
+        options_of(config.policy),
+        cluster=config.policy.local_cluster,
+        active_for=config.judge.active_for,
+    )
 
 
 def noise_settings(config: Config) -> NoiseSettings:

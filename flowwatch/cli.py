@@ -23,6 +23,7 @@ from rich.console import Console
 
 from flowwatch import __version__, cli_alerts, cli_allowlist, config, render, report
 from flowwatch.assemble import running, watch
+from flowwatch.cli_cluster import cluster
 from flowwatch.cli_coverage import coverage
 from flowwatch.cli_export import export_command
 from flowwatch.cli_look import conditions, findings
@@ -216,6 +217,7 @@ def config_show(path: Path | None) -> None:
 for _command in (
     cli_alerts.alerts,
     cli_allowlist.allowlist,
+    cluster,
     coverage,
     findings,
     live,

@@ -15,6 +15,7 @@ from typing import Annotated
 
 from flowwatch.codes import NOISE
 from flowwatch.config_keys import Key, build, keys_of
+from flowwatch.config_kubernetes import KubernetesSettings
 from flowwatch.config_read import CONFIG_VARIABLE, Origin, Reading, read_environment, read_file
 from flowwatch.config_show import render_reference, render_values
 from flowwatch.config_sources import (
@@ -265,6 +266,7 @@ class Config:
     """The files that declare which traffic is expected."""
     store: StoreSettings = field(default_factory=StoreSettings)
     policy: PolicySettings = field(default_factory=PolicySettings)
+    kubernetes: KubernetesSettings = field(default_factory=KubernetesSettings)
     judge: JudgeSettings = field(default_factory=JudgeSettings)
     alerts: AlertSettings = field(default_factory=AlertSettings)
     web: WebSettings = field(default_factory=WebSettings)
@@ -290,6 +292,7 @@ __all__ = [
     "Config",
     "HubbleSettings",
     "JudgeSettings",
+    "KubernetesSettings",
     "LogSettings",
     "PolicySettings",
     "SourceSettings",
@@ -347,6 +350,9 @@ def _contradictions(config: Config) -> Iterator[tuple[Problem, tuple[str, ...]]]
         return Problem(origin.file, origin.line, name, message, origin.text, hint)
 
     alerts = config.alerts
+    if config.kubernetes.watch and len({source.cluster for source in config.every_source}) > 1:
+        names = ("kubernetes.watch", "sources")
+        yield problem(names[0], "live policies are those of one cluster, and sources names several"), names
     if config.sources:
         for key in KEYS:
             if key.path[0] == "hubble" and key.value_in(config) != key.default:

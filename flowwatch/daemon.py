@@ -24,6 +24,7 @@ from flowwatch.codes import FlowClass
 from flowwatch.config import Config
 from flowwatch.counts import Counts
 from flowwatch.declared import DeclaredFiles
+from flowwatch.enforced import EnforcedPolicies
 from flowwatch.engine import Engine
 from flowwatch.errors import FlowwatchError
 from flowwatch.exposure import Exposure
@@ -60,6 +61,7 @@ class Daemon:
         engine: Engine,
         declared: DeclaredFiles,
         *,
+        enforced: EnforcedPolicies | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.config = config
@@ -80,6 +82,7 @@ class Daemon:
         self._postured = -POSTURE_EVERY
         self._pacer = Pacer()
         self._declared = declared
+        self._enforced = enforced
         self._clock = clock
         self._started = clock()
         self._streamed = False
@@ -246,7 +249,8 @@ class Daemon:
             coverage_gaps=engine.coverage.gaps,
             lost_false=engine.coverage.lost_false,
             findings=tuple(findings),
-            gaps=tuple(engine.gaps(now)),
+            gaps=(*engine.gaps(now), *self._bypassed(now)),
+            enforced=self._enforced.advance(self._declared.objects, now) if self._enforced else None,
             alerts=dict(self.alert_counts),
             rules=len(engine.rules),
             unused_rules=engine.unused_rules() if may_be_unused else (),
@@ -259,6 +263,10 @@ class Daemon:
             allowlist_error=self._declared.error,
             conditions=tuple(condition.manifest for condition in engine.conditions(now)),
         )
+
+    def _bypassed(self, now: float) -> list[Finding]:
+        coverage = self._engine.coverage
+        return self._enforced.gaps(now, lambda since: coverage.share(since, now)) if self._enforced else []
 
     def _rate(self, now: float) -> float:
         self._rates.append((now, self._totals["flows"]))

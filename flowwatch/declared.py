@@ -15,6 +15,7 @@ from flowwatch import allowlist as allowlists
 from flowwatch.allowlist import Allowlist
 from flowwatch.config import PolicySettings
 from flowwatch.errors import AllowlistError
+from flowwatch.policy.objects import Objects
 from flowwatch.policy.options import Enforcement, Options, for_cilium
 
 DEFAULTS = PolicySettings()
@@ -30,11 +31,15 @@ class DeclaredFiles:
         self._seen: Signature = ()
         self.error = ""
         """Why what is on disk now is not in force; empty when it is."""
+        self.objects: Objects | None = None
+        """The network policies among what is in force; None where nothing is declared."""
 
     def load(self, now: float) -> Allowlist | None:
         """Read everything. Raises `AllowlistError`."""
         self._seen = self._signature()
-        return read(self._paths, now, self._policy)
+        allowlist = read(self._paths, now, self._policy)
+        self.objects = allowlist.objects if allowlist else None
+        return allowlist
 
     def reload(self, now: float) -> Allowlist | None:
         """The declaration anew if anything changed and can be read; None otherwise (see `error`)."""

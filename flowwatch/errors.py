@@ -55,6 +55,10 @@ class SourceError(FlowwatchError):
     """A source of flows (a server, a capture file) cannot be read."""
 
 
+class ClusterError(FlowwatchError):
+    """The API server of the cluster cannot be asked, or does not answer what was asked."""
+
+
 class StoreError(FlowwatchError):
     """The database file cannot be opened, read or written."""
 

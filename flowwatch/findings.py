@@ -8,7 +8,7 @@ finding was first reported, so that its fingerprint never changes while it lives
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -96,11 +96,26 @@ class Findings:
         declared, last = edges.declared.values, edges.times[Evidence.AUDITED][1].values
         decided = (declared == DeclaredCode.YES) | (declared == DeclaredCode.NO)
         recent = np.flatnonzero((last > 0) & (moment - last < self._active_for) & decided)
-        found = [self._gap(number, int(declared[number]) == DeclaredCode.YES, coverage) for number in recent.tolist()]
+        found = [self._gap(number, Evidence.AUDITED, Enforcement.AUDITED, coverage) for number in recent.tolist()]
         return sorted(_merge(found), key=lambda finding: (-finding.first_seen, finding.fingerprint))
 
-    def _gap(self, number: int, is_declared: bool, coverage: Callable[[float], float]) -> Finding:
-        edges, evidence = self._edges, Evidence.AUDITED
+    def bypassed(
+        self, denied: Mapping[int, tuple[str, ...]], since: Mapping[int, float], coverage: Callable[[float], float]
+    ) -> list[Finding]:
+        """What passes although a live policy denies it, newest first: edges with the policies that deny them, and from
+        when on (seconds) that counts."""
+        found: list[Finding] = []
+        for number, policies in denied.items():
+            gap = self._gap(number, Evidence.FORWARDED, Enforcement.BYPASSED, coverage)
+            first = max(gap.first_seen, since[number])
+            found.append(replace(gap, policies=tuple(sorted(policies)), first_seen=first, coverage=coverage(first)))
+        return sorted(_merge(found), key=lambda finding: (-finding.first_seen, finding.fingerprint))
+
+    def _gap(
+        self, number: int, evidence: Evidence, enforcement: Enforcement, coverage: Callable[[float], float]
+    ) -> Finding:
+        edges = self._edges
+        is_declared = int(edges.declared.values[number]) == DeclaredCode.YES
         square = Square.EXPECTED if is_declared else Square.UNEXPECTED
         edge = edges.edge(number)
         first, last = edges.times[evidence]
@@ -120,7 +135,7 @@ class Findings:
             coverage=coverage(int(first.values[number]) / 1e9),
             lines=tuple(samples.lines),
             addresses=tuple(samples.addresses),
-            enforcement=Enforcement.AUDITED,
+            enforcement=enforcement,
         )
 
     def counts(self, now: float) -> dict[Square, int]:

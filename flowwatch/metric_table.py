@@ -12,7 +12,7 @@ from enum import StrEnum
 from itertools import product
 
 from flowwatch import __version__
-from flowwatch.model import Kind, Square
+from flowwatch.model import Deviation, Enforcement, Kind, Square
 
 PREFIX = "flowwatch_"
 FOLDED = "__other__"
@@ -53,6 +53,8 @@ FOLDING = (
     "flowwatch_rule_expiry_timestamp_seconds",
 )
 """The metrics whose labels are learnt, and so folded beyond a cap."""
+DEVIATIONS = tuple(str(deviation) for deviation in Deviation)
+ENFORCEMENTS = tuple(str(enforcement) for enforcement in Enforcement if enforcement)
 RULE_STATES = ("used", "unseen", "expired")
 PORT_STATES = ("used", "unseen")
 DECLARED = ("yes", "no", "unknown", "ungoverned")
@@ -170,6 +172,13 @@ TABLE: tuple[Spec, ...] = (
     ),
     _gauge("rule_expiry_timestamp_seconds", "When rules end, of those that do, the next first.", rule=(), owner=()),
     _gauge("condition", "Status conditions: 1 for the status each has.", condition=(), status=STATUSES),
+    # What is live in the cluster, where `kubernetes.watch` is on.
+    _gauge(
+        "cluster_watch_up", "0 while the watch of the cluster is stale or failing, else 1; also where nobody watches."
+    ),
+    _gauge("cluster_proven_timestamp_seconds", "Up to when all that is live was known; 0 before that."),
+    _gauge("cluster_differences", "Ways in which the cluster is otherwise than declared.", difference=DEVIATIONS),
+    _gauge("enforcement_gaps", "Edges that pass although policy denies them.", enforcement=ENFORCEMENTS),
     # What it cost.
     _counter("stage_seconds_total", "Time spent in each stage of the pipeline.", stage=STAGES),
     _counter("store_rows_total", "Rows written to the database."),
@@ -185,6 +194,7 @@ TABLE: tuple[Spec, ...] = (
     _histogram("store_retention_seconds", "How long commits waited while rows were forgotten."),
     # Who was told.
     _gauge("pushes_alerts", "1 where flowwatch pushes alerts itself, 0 where rules have to say it.", about=ABOUT),
+    _gauge("leads", "1 where this replica pushes alerts, 0 where another holds the Lease."),
     _gauge("alerts", "Alerts by state; resolved ones until they are no longer repeated.", state=ALERT_STATES),
     _counter("alertmanager_sent_total", "Alerts accepted by Alertmanager.", alertmanager=()),
     _counter("alertmanager_errors_total", "Alerts in batches that were refused or did not arrive.", alertmanager=()),

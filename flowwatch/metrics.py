@@ -20,7 +20,9 @@ from flowwatch import __version__
 from flowwatch.metric_table import (
     ALERT_STATES,
     DECLARED,
+    DEVIATIONS,
     DIRECTIONS,
+    ENFORCEMENTS,
     EVENTS,
     FOLDED,
     FOLDING,
@@ -40,7 +42,7 @@ from flowwatch.metric_table import (
     Type,
     reference,
 )
-from flowwatch.model import Snapshot, Square
+from flowwatch.model import Enforced, Snapshot, Square
 from flowwatch.receive import ReceiverStatus
 from flowwatch.tallies import Posture, Traffic
 
@@ -281,12 +283,28 @@ class Metrics:
         for condition in snapshot.conditions:
             for status in STATUSES:
                 set_["condition"].labels(condition["type"], status).set(condition["status"] == status)
+        gaps = Tally(str(gap.enforcement) for gap in snapshot.gaps)
+        for enforcement in ENFORCEMENTS:
+            set_["enforcement_gaps"].labels(enforcement).set(gaps[enforcement])
+        set_["cluster_watch_up"].set(snapshot.enforced is None or not snapshot.enforced.trouble)
+        if snapshot.enforced is not None:
+            self._observe_cluster(snapshot.enforced)
         for state in NODE_STATES:
             set_["nodes"].labels(state).set(nodes[state])
         for state in ALERT_STATES:
             set_["alerts"].labels(state).set(snapshot.alerts.get(state, 0))
 
+    def _observe_cluster(self, enforced: Enforced) -> None:
+        self._gauges["flowwatch_cluster_proven_timestamp_seconds"].set(enforced.proven)
+        kinds = Tally(str(one.deviation) for one in enforced.differences)
+        for deviation in DEVIATIONS:
+            self._gauges["flowwatch_cluster_differences"].labels(deviation).set(kinds[deviation])
+
     # Who was told. `alertmanager` is an address without credentials.
+
+    def leads(self, leads: bool) -> None:
+        """Whether it is for this replica to push alerts."""
+        self._gauges["flowwatch_leads"].set(leads)
 
     def alertmanager_expected(self, alertmanager: str) -> None:
         """Let the series of one Alertmanager exist at zero before the first alert."""

@@ -166,6 +166,8 @@ class Enforcement(StrEnum):
     USUAL = ""
     AUDITED = "audited"
     """Policy would have dropped it; audit mode let it pass."""
+    BYPASSED = "bypassed"
+    """A policy that is live denies it; it passed all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +218,10 @@ class Finding:
         if self.enforcement is Enforcement.AUDITED:
             declared = f"is declared by `{rule}`" if self.judgement.declared is Declared.YES else "is not declared"
             return f"{declared} and passes only because of audit mode: policy would drop it"
+        if self.enforcement is Enforcement.BYPASSED:
+            named = ", ".join(self.policies[:3]) + (f", +{len(self.policies) - 3}" if len(self.policies) > 3 else "")
+            declared = f"declared by `{rule}`" if self.judgement.declared is Declared.YES else "not declared"
+            return f"is {declared}, denied in the cluster by {named}, and forwarded all the same"
         if self.square is Square.UNEXPECTED and self.judgement.declared is Declared.YES:
             return f"is declared by `{rule}` but not carried as it asks: {self.judgement.reason}"
         return {
@@ -235,6 +241,54 @@ class Finding:
             return ""
         differs = " and ".join(self.judgement.differs)
         return f"; nearest rule `{self.judgement.nearest}` differs in {differs}"
+
+
+class Deviation(StrEnum):
+    """In which way the cluster is otherwise than declared, or leaves something open. The gravest first."""
+
+    REJECTED = "rejected"
+    """A policy that is there, and of which nothing is enforced."""
+    MISSING = "missing"
+    """A declared policy that is not there."""
+    DIFFERS = "differs"
+    """A declared policy that says something else there."""
+    UNDECLARED = "undeclared"
+    """A policy that is there and declared nowhere."""
+    OPEN = "no-default-deny"
+    """A namespace without default deny in a direction."""
+    UNSELECTED = "unselected"
+    """A workload that no policy selects."""
+    IDLE = "selects-nothing"
+    """A policy that selects no pod."""
+
+    @property
+    def is_grave(self) -> bool:
+        """Whether what is enforced is not what is declared; the others are about what is left open."""
+        return self in (Deviation.REJECTED, Deviation.MISSING, Deviation.DIFFERS, Deviation.UNDECLARED)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One way in which the cluster is otherwise than declared: `what` (a policy, a namespace, a workload), the
+    `reason`, the `place` where it is declared (`file:line`) and the `fields` that differ."""
+
+    deviation: Deviation
+    what: str
+    reason: str
+    place: str = ""
+    fields: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Enforced:
+    """What is known of the policies that are live. Where `trouble` says why not, nothing can be said now, and
+    `differences` are those of before. `proven` is up to when everything was known (seconds; 0: never)."""
+
+    differences: tuple[Difference, ...] = ()
+    trouble: str = ""
+    proven: float = 0.0
+    policies: int = 0
+    pods: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +342,8 @@ class Snapshot:
     findings: tuple[Finding, ...] = ()
     """Active findings, newest first."""
     gaps: tuple[Finding, ...] = ()
-    """What passes only because of audit mode, newest first. None of it is in a square."""
+    """What passes although policy denies it, by audit mode or past live policies, newest first. None of it is
+    in a square."""
     alerts: Mapping[str, int] = field(default_factory=dict)
     """Alerts by state: pending, firing, resolved."""
     rules: int = 0
@@ -305,5 +360,7 @@ class Snapshot:
     allowlist_error: str = ""
     streamed: bool = False
     """Whether any stream has been up since the start."""
+    enforced: Enforced | None = None
+    """What is live in the cluster; None where nobody looks (`kubernetes.watch`)."""
     conditions: tuple[Mapping[str, str], ...] = ()
     """Status conditions as they stand in a Kubernetes object: type, status, reason, message, lastTransitionTime."""

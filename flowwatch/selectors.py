@@ -19,6 +19,14 @@ from flowwatch.model import Identity, Kind
 NAMESPACE_LABEL = "io.kubernetes.pod.namespace"
 CLUSTER_LABEL = "io.cilium.k8s.policy.cluster"
 
+NOT_IN_IDENTITY = re.compile(
+    r"io\.kubernetes|kubernetes\.io|k8s\.io|.*beta\.kubernetes\.io|topology\.kubernetes\.io"
+    r"|statefulset\.kubernetes\.io/pod-name|apps\.kubernetes\.io/pod-index"
+    r"|batch\.kubernetes\.io/(job-completion-index|controller-uid)"
+    r"|pod-template-(hash|generation)|controller-(revision-hash|uid)|annotation|etcd_node"
+)
+"""Labels of pods that Cilium makes no part of an identity, by how they begin, unless it is told otherwise."""
+
 _WORLD = frozenset({"world", "world-ipv4", "world-ipv6"})
 _IN_CLUSTER = frozenset({"host", "remote-node", "kube-apiserver", "ingress", "health", "init", "unmanaged"})
 _FQDN_LABEL = "fqdn:"

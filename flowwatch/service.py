@@ -110,8 +110,16 @@ def _arrow(table: pa.Table) -> bytes:
 class Service:
     """Serves and alerts while the context lasts; `address` is where."""
 
-    def __init__(self, daemon: Daemon, config: Config, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        daemon: Daemon,
+        config: Config,
+        clock: Callable[[], float] = time.time,
+        leads: Callable[[], bool] | None = None,
+    ) -> None:
+        """`leads` says at any time whether it is for this process to push alerts; None: it always is."""
         self._daemon = daemon
+        self._leads = leads
         self._config = config
         self._clock = clock
         self._loop = asyncio.new_event_loop()
@@ -169,9 +177,10 @@ class Service:
     async def _alert(self, notifier: Notifier) -> None:
         """Advance the alerts until told to stop."""
         assert self._stop is not None
-        alerting = Alerting(self._daemon, settings_of(self._config, self.address), self._clock)
+        alerting = Alerting(self._daemon, settings_of(self._config, self.address), self._clock, self._leads)
         while True:
             alerting.advance(notifier)
+            self._daemon.metrics.leads(alerting.led)
             try:
                 await asyncio.wait_for(self._stop.wait(), ALERT_TICK)
             except TimeoutError:

@@ -12,12 +12,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from flowwatch.model import Finding, NodeCoverage, Snapshot, Square
+from flowwatch.model import Difference, Enforced, Finding, NodeCoverage, Snapshot, Square
 from flowwatch.render import finding_json, headline
 from flowwatch.words import Json, age, number, percent, plain, plural, rfc3339
 
 DRIFT = (Square.UNEXPECTED, Square.BLOCKED)
 """The squares in which the network does not do what was declared."""
+
+MOST_DIFFERENCES = 500
+"""Differences in one status; `differences_total` counts all."""
 
 
 class State(StrEnum):
@@ -43,7 +46,10 @@ def conclude(snapshot: Snapshot) -> Conclusion:
     blind = tuple(_blind(snapshot))
     counts = {square: sum(finding.square is square for finding in snapshot.findings) for square in Square}
     told = [headline(square, counts[square]) for square in (*DRIFT, Square.DENIED, Square.UNKNOWN) if counts[square]]
-    if any(counts[square] for square in DRIFT):
+    apart = len(_apart(snapshot))
+    if apart:
+        told.insert(0, f"{plural(apart, 'network policy is', 'network policies are')} not as declared")
+    if apart or any(counts[square] for square in DRIFT):
         return Conclusion(State.DRIFT, "; ".join(told), blind)
     if not snapshot.rules:
         return Conclusion(State.UNKNOWN, "; ".join(["no rule is declared, so nothing can be judged", *told]), blind)
@@ -53,6 +59,13 @@ def conclude(snapshot: Snapshot) -> Conclusion:
         return Conclusion(State.UNKNOWN, "; ".join(["no gap was seen, but not every edge can be judged", *told]), blind)
     expected = headline(Square.EXPECTED, snapshot.squares.get(Square.EXPECTED, 0))
     return Conclusion(State.NO_DRIFT, "; ".join([expected, *told]), blind)
+
+
+def _apart(snapshot: Snapshot) -> Sequence[Difference]:
+    """The live policies that are not as declared, as far as that is known now."""
+    if snapshot.enforced is None or snapshot.enforced.trouble:
+        return ()
+    return [one for one in snapshot.enforced.differences if one.deviation.is_grave]
 
 
 def _blind(snapshot: Snapshot) -> Iterator[str]:
@@ -71,10 +84,36 @@ def _blind(snapshot: Snapshot) -> Iterator[str]:
     silent = [node for node in snapshot.nodes if not node.streaming]
     if silent and snapshot.stream != "ended":
         yield f"{_nodes(silent)} {'is' if len(silent) == 1 else 'are'} not streaming"
+    if snapshot.enforced is not None and snapshot.enforced.trouble:
+        yield f"what the cluster enforces is not known ({snapshot.enforced.trouble})"
     if not snapshot.coverage >= snapshot.min_coverage:
         lost = sum(snapshot.lost.values())
         because = f" ({plural(lost, 'event')} lost since the start)" if lost else ""
         yield f"only {percent(snapshot.coverage)} of what happened was seen{because}"
+
+
+def _enforced(enforced: Enforced | None) -> dict[str, Json] | None:
+    if enforced is None:
+        return None
+    return {
+        "policies": enforced.policies,
+        "pods": enforced.pods,
+        "proven": rfc3339(enforced.proven),
+        "trouble": enforced.trouble,
+        "differences_total": len(enforced.differences),
+        "differences": [difference_json(one) for one in enforced.differences[:MOST_DIFFERENCES]],
+    }
+
+
+def difference_json(one: Difference) -> dict[str, Json]:
+    """The JSON form of a difference."""
+    return {
+        "difference": str(one.deviation),
+        "of": one.what,
+        "reason": one.reason,
+        "declared_at": one.place,
+        "fields": list(one.fields),
+    }
 
 
 def _nodes(nodes: Sequence[NodeCoverage], shown: int = 3) -> str:
@@ -104,6 +143,7 @@ def node_share(snapshot: Snapshot) -> str:
 def errors(snapshot: Snapshot) -> list[tuple[str, str]]:
     """What is wrong with flowwatch itself, as pairs of a place and its text."""
     places = {"stream": snapshot.stream_error, "allowlist": snapshot.allowlist_error, "store": snapshot.store_error}
+    places["cluster"] = snapshot.enforced.trouble if snapshot.enforced else ""
     return [(place, text.strip()) for place, text in places.items() if text.strip()]
 
 
@@ -151,6 +191,7 @@ def status_json(snapshot: Snapshot, limit: int | None = None) -> dict[str, Json]
         "rules": snapshot.rules,
         "unused_rules": list(snapshot.unused_rules),
         "alerts": plain(snapshot.alerts),
+        "enforced": _enforced(snapshot.enforced),
         "conditions": [dict(condition) for condition in snapshot.conditions],
         "rows_stored": snapshot.rows_stored,
         "pending_rows": snapshot.pending_rows,

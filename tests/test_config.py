@@ -286,7 +286,7 @@ def test_a_configuration_does_not_change() -> None:
         ("listen: 0.0.0.0:80", "flowwatch.yaml:1: listen: unknown key\n       1 | listen: 0.0.0.0:80\n"
          "    did you mean web.listen?"),
         ("qqq: 1", "flowwatch.yaml:1: qqq: unknown key\n       1 | qqq: 1\n"
-         "    known here: cluster, hubble, sources, allowlist, store, policy, judge, alerts, web, log"),
+         "    known here: cluster, hubble, sources, allowlist, store, policy, kubernetes, judge, alerts, web, log"),
         ("web.listen: 0.0.0.0:80", 'flowwatch.yaml:1: ["web.listen"]: unknown key\n       1 | web.listen: 0.0.0.0:80\n'
          "    write it nested: web: {listen: …}"),
         ("log: {Level: info}", "flowwatch.yaml:1: log.Level: unknown key\n       1 | log: {Level: info}\n"
@@ -363,7 +363,8 @@ def test_a_configuration_does_not_change() -> None:
          "    expected the keys path, commit_interval, commit_rows, memory_limit, retention, "
          "retention_minutes, retention_hours, max_size"),
         ("- cluster: x", "flowwatch.yaml:1: is a list\n       1 | - cluster: x\n"
-         "    expected the keys cluster, hubble, sources, allowlist, store, policy, judge, alerts, web, log"),
+         "    expected the keys cluster, hubble, sources, allowlist, store, policy, kubernetes, judge, alerts, web, "
+         "log"),
         ("cluster: a\n---\ncluster: b\n", "flowwatch.yaml:3: a second document: the configuration is one\n"
          "       3 | cluster: b"),
         ("hubble: {reconnect_min: 1m}", "flowwatch.yaml:1: hubble.reconnect_min: reconnect_min (1m) is longer than "

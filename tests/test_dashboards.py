@@ -49,6 +49,8 @@ NOT_DRAWN = {
     "flowwatch_coverage_window_seconds": "says of how much time the coverage speaks, for those who look it up",
     "flowwatch_store_up": "an alert tells of it, and the rows that wait are drawn",
     "flowwatch_store_set_aside_total": "an alert tells of it",
+    "flowwatch_leads": "says of replicas which one pushes, for those who look it up",
+    "flowwatch_cluster_proven_timestamp_seconds": "an alert tells of a stale watch",
 }
 
 SELECTOR = re.compile(r"(?P<name>flowwatch_\w+)(?P<matchers>\{[^}]*\})?(?P<range>\[[^]]*\])?")

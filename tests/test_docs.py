@@ -10,6 +10,8 @@ import yaml
 from flowwatch import alerts_table, allowlist, classify_table, config, metrics, report, runbook, sql
 from flowwatch.cli import cli
 from flowwatch.codes import FlowClass
+from flowwatch.kube import differences, resources
+from flowwatch.model import Deviation
 from flowwatch.web import openapi
 
 ROOT = Path(__file__).parents[1]
@@ -46,6 +48,13 @@ def test_the_api_table_is_what_the_code_says() -> None:
 def test_the_metrics_table_is_what_the_code_says() -> None:
     """docs/metrics.md lists every metric."""
     assert block("docs/metrics.md", "metrics") == metrics.reference().strip()
+
+
+def test_the_cluster_tables_are_what_the_code_says() -> None:
+    """docs/cluster.md lists every difference and every right."""
+    assert block("docs/cluster.md", "cluster-differences") == differences.reference().strip()
+    assert block("docs/cluster.md", "cluster-rights") == resources.reference().strip()
+    assert set(differences.EXPLAINED) == set(Deviation)
 
 
 def test_every_alert_has_a_runbook_heading() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,10 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from flowwatch import __version__
 from flowwatch.metric_table import FOLDED, TABLE, Spec, Type, reference
 from flowwatch.metrics import REASONS_CAP, Metrics
-from flowwatch.model import NodeCoverage, Snapshot, Square
+from flowwatch.model import Deviation, Difference, Enforced, Enforcement, NodeCoverage, Snapshot, Square
 from flowwatch.receive import ReceiverStatus
 from tests.support.drift import NOON, finding
+from tests.support.samples import snapshot
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "metrics.md"
 
@@ -251,6 +253,7 @@ def test_observe_mirrors_a_snapshot() -> None:
             coverage=0.5,
             watched_since=NOON - 60,
             coverage_gaps=2,
+            gaps=(replace(finding(), enforcement=Enforcement.AUDITED),),
             findings=(finding(), finding("shop/web", "shop/db"), finding(square=Square.BLOCKED)),
             alerts={"firing": 3},
             rules=21,
@@ -264,6 +267,8 @@ def test_observe_mirrors_a_snapshot() -> None:
         ("coverage_window_seconds", ()): 60,
         ("coverage_gaps_total", ()): 2,
         ("store_up", ()): 1,
+        ("cluster_watch_up", ()): 1,
+        ("enforcement_gaps", ("audited",)): 1,
         ("nodes", ("streaming",)): 1,
         ("nodes", ("unavailable",)): 1,
         ("edges", ("expected",)): 40,
@@ -295,7 +300,17 @@ def test_observe_mirrors_a_snapshot() -> None:
             allowlist_error="allowlist.yaml:3: rules[0].ports: not a port",
         )
     )
-    assert moved(metrics) == {("coverage_gaps_total", ()): 2}
+    assert moved(metrics) == {("coverage_gaps_total", ()): 2, ("cluster_watch_up", ()): 1}
+    missing = Difference(Deviation.MISSING, "NetworkPolicy:shop/db", "it is declared, and not in the cluster")
+    enforced = Enforced((missing, missing), proven=NOON)
+    metrics.observe(snapshot(enforced=enforced))
+    cluster = {("cluster_proven_timestamp_seconds", ()): NOON, ("cluster_differences", ("missing",)): 2}
+    assert {key: value for key, value in moved(metrics).items() if key[0].startswith("cluster_")} == {
+        **cluster,
+        ("cluster_watch_up", ()): 1,
+    }
+    metrics.observe(snapshot(enforced=replace(enforced, trouble="nothing was heard of pods")))
+    assert {key: value for key, value in moved(metrics).items() if key[0].startswith("cluster_")} == cluster
 
 
 def test_store_allowlist_and_findings() -> None:

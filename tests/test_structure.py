@@ -34,11 +34,12 @@ LAYERS = (
     ("what commits in a thread of its own", "writer"),
     (
         "the edges of the process",
-        "web web.* | remote | terminal screen | notify | store | declared | receive.* | simulate.*",
+        "web web.* | kube.access kube.client kube.lease kube.watching | remote | terminal screen | notify | store "
+        "| declared | receive.* | simulate.*",
     ),
     ("the pipeline as a whole", "engine"),
     ("what arrives, and what is kept of it", "arrivals stream_rows"),
-    ("what is kept, reported and counted", "rows | findings sample_lines | counts | exposure"),
+    ("what is kept, reported and counted", "rows | findings sample_lines bypass enforced | counts | exposure"),
     ("edges, judged", "edges quiet | conditions"),
     (
         "the stages",
@@ -50,8 +51,12 @@ LAYERS = (
     ("bytes to columns; findings to sentences", "decode.* | render | runbook"),
     ("what is wrong with a declaration", "lint.*"),
     ("what the user declares and asks", "allowlist.* | config | sql report | logql.*"),
+    ("what is live in the cluster", "kube kube.*"),
     ("what network policies mean", "policy.*"),
-    ("tools that know nothing of the pipeline", "selectors | memo | yamlmarks yamlnodes | words | growing | identity"),
+    (
+        "tools that know nothing of the pipeline",
+        "selectors | memo | receive.backoff | yamlmarks yamlnodes | words | growing | identity",
+    ),
     ("the vocabulary", "model codes | errors | receive"),
     ("the messages of Hubble", "hubble.*"),
 )
@@ -62,7 +67,7 @@ OWNERS = {
     "duckdb": "store store.*",
     "prometheus_client": "metrics web web.*",
     "jinja2": "web.*",
-    "aiohttp": "notify web web.* service cli",
+    "aiohttp": "notify web web.* service cli kube.client kube.lease kube.watching",
     "ptars": "decode.*",
     "pandas": "__init__ database store store.*",
 }

@@ -21,6 +21,7 @@ from flowwatch.allowlist.rules import Declaration, External, Rule
 from flowwatch.memo import REMEMBERED
 from flowwatch.model import Declared, Edge, Identity, Judgement, Kind, Peer, Protocol
 from flowwatch.policy.compiled import SideJudgements
+from flowwatch.policy.objects import Objects
 from flowwatch.selectors import entities_of, names_of
 
 _NO_PODS = Judgement(Declared.UNGOVERNED, "neither end is a pod")
@@ -115,6 +116,11 @@ class Allowlist:
     def sides(self, edge: Edge) -> SideJudgements | None:
         """What the policies about either end say of an edge; None where no policies are declared."""
         return self._policies.set.judge(edge) if self._policies.rules else None
+
+    @property
+    def objects(self) -> Objects:
+        """The network policies that are declared, and what they refer to."""
+        return self._policies.set.objects
 
     def expired(self, now: float) -> tuple[Rule, ...]:
         """The rules that no longer declare anything at the time `now`."""

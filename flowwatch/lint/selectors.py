@@ -21,6 +21,7 @@ from flowwatch.lint.labels import (
 )
 from flowwatch.lint.objects import fields_of
 from flowwatch.lint.views import CILIUM, Kind, Role, Selector, Spec
+from flowwatch.selectors import NOT_IN_IDENTITY
 from flowwatch.yamlmarks import clip, did_you_mean
 
 _VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
@@ -29,12 +30,6 @@ _PREFIX = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _SOURCE = re.compile(r"[a-z][a-z0-9-]*:")
 _PLAIN = (IN, NOT_IN)
 
-_LEFT_OUT = re.compile(
-    r"io\.kubernetes|kubernetes\.io|k8s\.io|.*beta\.kubernetes\.io|topology\.kubernetes\.io"
-    r"|statefulset\.kubernetes\.io/pod-name|apps\.kubernetes\.io/pod-index"
-    r"|batch\.kubernetes\.io/(job-completion-index|controller-uid)"
-    r"|pod-template-(hash|generation)|controller-(revision-hash|uid)|annotation|etcd_node"
-)
 _KEPT = (NAMESPACE, "io.cilium.k8s.", "app.kubernetes.io/")
 
 _WELL_KNOWN_SPELLING = {
@@ -121,7 +116,7 @@ def label_not_in_identity(context: Context) -> Iterator[Problem]:
             continue
         for each in selector.written:
             bare = each.name.removeprefix("k8s:").removeprefix("any:")
-            if bare.startswith(_KEPT) or not _LEFT_OUT.match(bare):
+            if bare.startswith(_KEPT) or not NOT_IN_IDENTITY.match(bare):
                 continue
             if spec.policy.kind in CILIUM and each.name in _WELL_KNOWN_SPELLING:
                 continue

@@ -6,7 +6,7 @@ and of other kinds nothing is known but how many there were.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from flowwatch.errors import Problem
@@ -72,6 +72,8 @@ class Objects:
     addresses: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     """Of services, by namespace and name."""
     ignored: dict[str, int] = field(default_factory=dict)
+    documents: dict[str, Mapping[str, object]] = field(default_factory=dict)
+    """The `spec` and `specs` of each policy as they are written, by its ref."""
     rejected: list[tuple[Policy, Problem]] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     options: Options = DECLARED
@@ -139,6 +141,9 @@ def _read_object(one: Object, found: Objects, seen: dict[str, Policy], options: 
         else:
             found.policies.append(policy)
             found.entries += entries
+            found.documents[policy.ref] = {
+                name: part.value for name in ("spec", "specs") if (part := node.get(name)) is not None
+            }
     elif kind in _REFERRED and (not strict or one.is_known):
         _read_referred(node, kind, found, read)
         found.problems += read.problems

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from flowwatch.listing import DIRECTIONS
-from flowwatch.model import Protocol, Square
+from flowwatch.model import Deviation, Protocol, Square
 from flowwatch.words import Json
 
 Schema = dict[str, Json]
@@ -96,6 +96,17 @@ CONDITION = closed(
     message=TEXT,
     lastTransitionTime=TEXT,
 )
+DIFFERENCE = closed(
+    difference={"type": "string", "enum": [str(deviation) for deviation in Deviation]},
+    of=TEXT,
+    reason=TEXT,
+    declared_at=TEXT,
+    fields=TEXTS,
+)
+ENFORCED = closed(
+    policies=COUNT, pods=COUNT, proven=MOMENT, trouble=TEXT, differences_total=COUNT, differences=listed(DIFFERENCE)
+)
+"""What is live in the cluster; null where nobody looks."""
 EDGE = closed(
     square={"type": "string", "enum": [*EDGE_SQUARES]},
     source=TEXT,
@@ -152,6 +163,7 @@ SCHEMAS: Mapping[str, Schema] = {
         rules=COUNT,
         unused_rules=TEXTS,
         alerts=counted("Alerts by state."),
+        enforced={"anyOf": [{"type": "null"}, ENFORCED]},
         conditions=listed(CONDITION),
         rows_stored=COUNT,
         pending_rows=COUNT,
