@@ -14,6 +14,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from flowwatch import __version__, config, daemon, service
 from flowwatch.cli import cli
@@ -236,13 +237,21 @@ def test_a_changed_configuration_restarts_the_pod_and_a_changed_allowlist_does_n
 
 @EVERY_SET
 def test_it_may_ask_the_api_server_what_the_code_asks_it(values: Path) -> None:
-    """Nothing: no code of ours reads the pod's token, so there is no role, and no token in the pod."""
-    sources = (path.read_text(encoding="utf-8") for path in (ROOT / "flowwatch").rglob("*.py"))
-    assert not any("secrets/kubernetes.io/serviceaccount" in text for text in sources)
+    """Nothing, unless `apiServer` is enabled: there is no role, and no token in the pod."""
     manifest = rendered(values)
     assert not [each for each in manifest if "Role" in each["kind"]]
     assert pod_of(manifest)["automountServiceAccountToken"] is False
     assert the(manifest, "ServiceAccount")["automountServiceAccountToken"] is False
+
+
+def test_the_rights_that_the_command_prints_are_those_of_the_role() -> None:
+    """What `flowwatch cluster rights` prints can be given to the chart as it is."""
+    done = CliRunner().invoke(cli, ["cluster", "rights"], env={"FLOWWATCH_KUBERNETES_LEASE": "flowwatch"})
+    rights = json.loads(done.output)
+    given = {"enabled": True, "clusterRules": rights["clusterRole"], "rules": rights["role"]}
+    manifest = rendered(None, "--set-json", f"apiServer={json.dumps(given)}")
+    assert the(manifest, "ClusterRole")["rules"] == rights["clusterRole"] != []
+    assert the(manifest, "Role")["rules"] == rights["role"] != []
 
 
 def test_rights_are_exactly_those_given() -> None:
