@@ -54,15 +54,15 @@ class Counts:
     """Time of the newest flow, seconds."""
 
     def add_flows(self, columns: Columns, classes: Classes) -> None:
-        """Count the flows of a batch by verdict, event and class."""
-        self.flows = int(columns.weight.sum())
+        """Count flows of the batch by verdict, event and class."""
+        self.flows += int(columns.weight.sum())
         pairs, inverse = np.unique(columns.verdict << 32 | columns.event, return_inverse=True)
         for pair, flows in zip(pairs.tolist(), np.bincount(inverse, weights=columns.weight).tolist(), strict=True):
             self.verdicts[verdict_name(pair >> 32), event_name(pair & 0xFFFFFFFF)] += int(flows)
         per_class = np.bincount(classes.flow_class, weights=columns.weight)
         for code in np.flatnonzero(per_class).tolist():
             self.classes[FlowClass(code).label] += int(per_class[code])
-        self.last_flow = int(columns.time.max()) / 1e9
+        self.last_flow = max(self.last_flow, int(columns.time.max()) / 1e9)
 
     def add_evidence(
         self,

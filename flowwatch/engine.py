@@ -370,7 +370,7 @@ class _Stopwatch:
 
     def lap(self, stage: str) -> None:
         moment = _time.perf_counter()
-        self.laps[stage] = moment - self._last
+        self.laps[stage] = self.laps.get(stage, 0.0) + moment - self._last
         self._last = moment
 
 
