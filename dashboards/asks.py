@@ -18,6 +18,13 @@ def stat(title: str, ask: str, description: str, unit: str = "short", **more: ob
     return Panel(title, description, [(ask, "")], "stat", unit, **{"width": 4, "height": 4, "decimals": 0, **more})  # type: ignore[arg-type]
 
 
+def absence(title: str, ask: str, description: str, **more: object) -> Panel:
+    """One number whose 0 says that there is nothing: only where enough was seen to say so, else `unknown`."""
+    enough = "min(flowwatch_coverage_ratio{*}) >= on () max(flowwatch_coverage_required_ratio{*})"
+    said = f"{description} Unknown where it is none and less was seen than judge.min_coverage asks."
+    return stat(title, f"({ask} > 0) or ({ask} and on () ({enough}))", said, nothing="unknown", **more)
+
+
 def rate(metric: str, by: str, matchers: str = "{*}") -> list[tuple[str, str]]:
     """The rate of a counter, by its labels."""
     legend = " ".join(f"{{{{{name}}}}}" for name in by.split(", "))

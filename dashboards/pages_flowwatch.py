@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from asks import HALF, each, quantiles, rate, stat
+from asks import HALF, absence, each, quantiles, rate, stat
 from panels import (
     GREEN,
     LOKI,
@@ -28,7 +28,7 @@ ALLOWLIST = Dashboard(
                     "sum(flowwatch_allowlist_rules{*})",
                     "Rules of the allowlist in use, expired ones included.",
                 ),
-                stat(
+                absence(
                     "Unused",
                     "sum(flowwatch_unused_rules{*})",
                     "Rules nothing used, once watched for long enough with enough coverage to say so; 0 until then.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from asks import HALF, UP, busiest, rate, stat
+from asks import HALF, UP, absence, busiest, rate, stat
 from panels import GOOD_IS_NONE, GREEN, ORANGE, RED, WARN_IF_ANY, Dashboard, Panel
 
 COVERAGE = "min(flowwatch_coverage_ratio{*})"
@@ -30,19 +30,19 @@ OVERVIEW = Dashboard(
                     decimals=1,
                     steps=((None, RED), (0.95, ORANGE), (0.999, GREEN)),
                 ),
-                stat(
+                absence(
                     "Unexpected",
                     findings("unexpected"),
                     "Edges that are forwarded although nothing declares them: the gap in the enforcement.",
                     steps=GOOD_IS_NONE,
                 ),
-                stat(
+                absence(
                     "Blocked",
                     findings("blocked"),
                     "Edges that are declared, yet dropped by policy: an outage in the making.",
                     steps=GOOD_IS_NONE,
                 ),
-                stat(
+                absence(
                     "Denied",
                     findings("denied"),
                     "Edges that nothing declares and policy drops: attempts, or forgotten declarations.",

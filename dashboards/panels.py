@@ -61,6 +61,8 @@ class Panel:
     """Columns of a table that are left out."""
     to_flows: bool = False
     """Its series lead to the flow explorer."""
+    nothing: str = ""
+    """What stands where there is no value."""
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,8 @@ def _defaults(panel: Panel) -> Json:
         found["decimals"] = panel.decimals
     if panel.mappings or panel.kind == "stat":
         found["mappings"] = list(panel.mappings)
+    if panel.nothing:
+        found["noValue"] = panel.nothing
     if panel.to_flows:
         found["links"] = [{"title": "The flows", "url": FLOWS_LINK, "targetBlank": False}]
     return found

@@ -115,6 +115,7 @@ TABLE: tuple[Spec, ...] = (
     _counter("lost_events_false_total", "Events reported as lost that were not, by the node's own count."),
     _counter("repeated_flows_total", "Flows a server sent again after an interruption, left out."),
     _gauge("coverage_ratio", "Share (0 to 1) of what happened lately that can be vouched for."),
+    _gauge("coverage_required_ratio", "Coverage below which nothing is said to be absent (`judge.min_coverage`)."),
     _gauge("coverage_window_seconds", "Length of the time that flowwatch_coverage_ratio speaks of."),
     _counter("coverage_gaps_total", "Interruptions of a node's flows that could not be recovered."),
     # What was found.

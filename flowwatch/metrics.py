@@ -267,6 +267,7 @@ class Metrics:
         set_ = {name.removeprefix(PREFIX): gauge for name, gauge in self._gauges.items()}
         set_["stream_up"].set(snapshot.stream == "streaming")
         set_["coverage_ratio"].set(snapshot.coverage)
+        set_["coverage_required_ratio"].set(snapshot.min_coverage)
         set_["coverage_window_seconds"].set(max(snapshot.now - snapshot.watched_since, 0.0))
         self._counters["flowwatch_coverage_gaps_total"].inc(max(snapshot.coverage_gaps - self._gaps, 0))
         self._gaps = snapshot.coverage_gaps

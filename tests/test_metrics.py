@@ -264,6 +264,7 @@ def test_observe_mirrors_a_snapshot() -> None:
     shown = {
         ("stream_up", ()): 1,
         ("coverage_ratio", ()): 0.5,
+        ("coverage_required_ratio", ()): 1.0,
         ("coverage_window_seconds", ()): 60,
         ("coverage_gaps_total", ()): 2,
         ("store_up", ()): 1,
