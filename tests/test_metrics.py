@@ -301,7 +301,11 @@ def test_observe_mirrors_a_snapshot() -> None:
             allowlist_error="allowlist.yaml:3: rules[0].ports: not a port",
         )
     )
-    assert moved(metrics) == {("coverage_gaps_total", ()): 2, ("cluster_watch_up", ()): 1}
+    assert moved(metrics) == {
+        ("coverage_gaps_total", ()): 2,
+        ("coverage_required_ratio", ()): 1.0,
+        ("cluster_watch_up", ()): 1,
+    }
     missing = Difference(Deviation.MISSING, "NetworkPolicy:shop/db", "it is declared, and not in the cluster")
     enforced = Enforced((missing, missing), proven=NOON)
     metrics.observe(snapshot(enforced=enforced))
