@@ -152,7 +152,7 @@ def _all_of_them(config: Config, people: People) -> None:
     with running(replace(config, judge=replace(config.judge, active_for=FLEETING)), Feed()):
         _until(lambda: people.names("resolved").keys() >= {*EDGES}, "the findings are over", people)
         firing, resolved = people.names("firing"), people.names("resolved")
-    # Those about live policies need an API server; `tests/test_kube_differences.py` is about them.
+    # Those about live policies need an API server; `tests/test_bypass.py` is about them.
     assert set(firing) == set(NAMES) - {"FlowwatchClusterWatchStale", "FlowwatchPolicyDrift"}
     assert set(firing.values()) == {1}, firing
     assert {resolved[name] for name in EDGES} == {1}, resolved
