@@ -95,7 +95,7 @@ def dashboard(page: Dashboard) -> Json:
         "weekStart": "",
         "time": {"from": "now-6h", "to": "now"},
         "timepicker": {},
-        "annotations": {"list": [_annotation()]},
+        "annotations": {"list": [_annotation(), _blind_times()]},
         "links": [_link()],
         "templating": {"list": [*_variables(), *page.variables]},
         "panels": list(_placed(page.rows)),
@@ -242,6 +242,21 @@ def _annotation() -> Json:
         "iconColor": "rgba(0, 211, 255, 1)",
         "name": "Annotations & Alerts",
         "type": "dashboard",
+    }
+
+
+def _blind_times() -> Json:
+    """Shades, on every panel over time, the times in which too little was seen: there, nothing means `unknown`."""
+    return {
+        "datasource": PROMETHEUS,
+        "enable": True,
+        "hide": False,
+        "iconColor": RED,
+        "name": "Unknown: too little was seen",
+        "expr": expression("min(flowwatch_coverage_ratio{*}) < on () max(flowwatch_coverage_required_ratio{*})"),
+        "titleFormat": "Unknown: less was seen than judge.min_coverage asks",
+        "textFormat": "What is not shown here may have happened.",
+        "step": "60s",
     }
 
 

@@ -221,8 +221,6 @@ class Metrics:
             self._counters[name].inc(total if renewed else total - before)
         self._followed = copy
 
-    # What was found, what it cost.
-
     def opened(self, square: Square, count: int = 1) -> None:
         """Findings were opened."""
         self._counters["flowwatch_findings_opened_total"].labels(str(square)).inc(count)

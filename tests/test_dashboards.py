@@ -138,7 +138,10 @@ def test_identity_and_portability(dashboard: Json) -> None:
     assert dashboard["title"]
     assert dashboard["description"]
     assert not {"__inputs", "__requires", "__elements"} & set(dashboard)
-    assert dashboard["annotations"]["list"]
+    _, blind = dashboard["annotations"]["list"]
+    assert blind["enable"]
+    assert "min(flowwatch_coverage_ratio" in blind["expr"]
+    assert "flowwatch_coverage_required_ratio" in blind["expr"]
     (link,) = dashboard["links"]
     assert (link["type"], link["tags"], link["keepTime"], link["includeVars"]) == (
         "dashboards",
