@@ -70,10 +70,10 @@ class Arrivals:
                 yield from self._flows(batch, decoded, counts, now)
             else:
                 for run in _cut(batch.messages):
-                    if _is_flow(run[0]):
-                        yield from self._flows(batch, self.decoder.decode(run), counts, now)
-                    else:
+                    if not _is_flow(run[0]):
                         self._note(batch, run, counts, now)
+                    # Also of what does not begin like a flow: fields may stand in any order, and nothing is left out.
+                    yield from self._flows(batch, self.decoder.decode(run), counts, now)
         if batch.position:
             self.cursors.place(batch.source, batch.cluster, batch.position)
 
@@ -88,8 +88,7 @@ class Arrivals:
             try:
                 response = observer_pb2.GetFlowsResponse.FromString(message)
             except DecodeError:
-                counts.undecodable += 1
-                continue
+                continue  # counted where it is decoded
             # A relay tells of an error some ten seconds late, with the time at which it happened.
             at = min(response.time.ToNanoseconds() / 1e9 or now, now)
             if response.HasField("node_status"):

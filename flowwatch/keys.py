@@ -9,7 +9,6 @@ from hashlib import blake2b
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from flowwatch.decode.columns import Columns
 
@@ -84,17 +83,3 @@ def _contents(columns: Columns) -> list[bytes]:
 def no_keys() -> Keys:
     """Keys of no flow at all."""
     return np.empty(0, dtype=KEY)
-
-
-def key_column(keys: Keys) -> pa.Array:
-    """Keys as the store keeps them: 16 bytes of binary each."""
-    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(keys), [None, pa.py_buffer(keys.tobytes())])
-
-
-def from_column(column: pa.ChunkedArray) -> Keys:
-    """The inverse of `key_column`."""
-    values = column.cast(pa.binary(16)).combine_chunks() if len(column) else None
-    if values is None:
-        return no_keys()
-    array = values.chunk(0) if isinstance(values, pa.ChunkedArray) else values
-    return np.frombuffer(array.buffers()[1], dtype=KEY)[array.offset : array.offset + len(array)]

@@ -131,3 +131,17 @@ def test_the_engine_counts_a_repeat_once() -> None:
     again = engine.ingest(Batch("relay", "test", messages), START)
     assert (again.flows, again.repeated) == (0, 1)
     assert engine.pending_rows == 1
+
+
+def test_a_flow_whose_fields_stand_in_another_order_is_taken_beside_a_status() -> None:
+    """Servers write the flow first; whoever does not loses nothing when a node's state comes in the same batch."""
+    (line,) = parse("+0s verdict FORWARDED egress noreply shop/web* -> shop/api 8080/TCP SYN", START)
+    response = observer_pb2.GetFlowsResponse.FromString(line.message)
+    flow = observer_pb2.GetFlowsResponse(flow=response.flow).SerializeToString()
+    response.ClearField("flow")
+    response.node_name = "node-1"
+    status = observer_pb2.GetFlowsResponse()
+    status.node_status.node_names.append("node-1")
+    messages = [status.SerializeToString(), response.SerializeToString() + flow, b"\x12\xff"]
+    counts = Engine(cluster="test").ingest(Batch("relay", "test", messages), START)
+    assert (counts.flows, counts.undecodable) == (1, 1)
